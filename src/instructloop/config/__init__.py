@@ -1,1 +1,26 @@
-"""config."""
+"""One frozen dataclass per stage; TOML in, JSON out."""
+
+from instructloop.config.load import from_command_line, from_mapping, load_toml, read_toml, to_json
+from instructloop.config.ppo import PPOConfig, RewardSpec
+from instructloop.config.pretrain import PretrainConfig
+from instructloop.config.reward_model import RewardModelConfig
+from instructloop.config.sft import SFTConfig
+from instructloop.config.shared import CheckpointConfig, ComputeConfig, LoraConfig, OptimizerConfig, SamplingConfig
+
+__all__ = [
+    "CheckpointConfig",
+    "ComputeConfig",
+    "LoraConfig",
+    "OptimizerConfig",
+    "PPOConfig",
+    "PretrainConfig",
+    "RewardModelConfig",
+    "RewardSpec",
+    "SFTConfig",
+    "SamplingConfig",
+    "from_command_line",
+    "from_mapping",
+    "load_toml",
+    "read_toml",
+    "to_json",
+]

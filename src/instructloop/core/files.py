@@ -33,7 +33,9 @@ def read_json(path: Path) -> Any:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not valid JSON ({error.msg})", hint="the file was edited or cut off; restore it") from error
+        raise DataError(
+            f"{path}:{error.lineno}: not valid JSON ({error.msg})", hint="the file was edited or cut off; restore it"
+        ) from error
 
 
 def write_directory(path: Path, fill: Callable[[Path], None]) -> None:
@@ -93,4 +95,6 @@ def read_jsonl(path: Path, *, drop_torn_tail: bool = False) -> Iterator[dict[str
             try:
                 yield json.loads(line)
             except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: not valid JSON ({error.msg})", hint="the file was edited or cut off; restore it") from error
+                raise DataError(
+                    f"{path}:{number}: not valid JSON ({error.msg})", hint="the file was edited or cut off; restore it"
+                ) from error

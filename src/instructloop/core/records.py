@@ -104,7 +104,12 @@ class Pair:
         """The same judgement as a ranking of two."""
         labeler, confidence = self.meta.get("labeler"), self.meta.get("confidence")
         return Ranking(
-            prompt=self.prompt, completions=(self.chosen, self.rejected), ranks=(0, 1), labeler=labeler, confidence=confidence, meta=self.meta
+            prompt=self.prompt,
+            completions=(self.chosen, self.rejected),
+            ranks=(0, 1),
+            labeler=labeler,
+            confidence=confidence,
+            meta=self.meta,
         )
 
 
