@@ -1,0 +1,24 @@
+"""What all tests share: one torch thread, no network, and where the real data lies."""
+
+import os
+from pathlib import Path
+
+# Before torch is imported anywhere: threads that spin ruin each other when several test processes run.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real test data and models; tests that need it skip where it is not."""
+    named = os.environ.get("INSTRUCTLOOP_SHARED", "")
+    if not named:
+        pytest.skip("INSTRUCTLOOP_SHARED is not set: it names the folder with the real test data and models")
+    folder = Path(named)
+    if not (folder / "data").is_dir():
+        pytest.skip(f"INSTRUCTLOOP_SHARED={named} has no folder data")
+    return folder
