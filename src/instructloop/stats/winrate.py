@@ -1,0 +1,68 @@
+"""Win rates and other shares, ties as one half, with intervals that respect prompts."""
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+from math import sqrt
+from statistics import NormalDist
+
+import numpy as np
+
+from instructloop.core.errors import DataError
+from instructloop.stats.bootstrap import Interval, mean_interval
+
+OUTCOMES = (0.0, 0.5, 1.0)
+
+
+def outcome(first: float, second: float) -> float:
+    """1 if the first score is higher, 0 if the second is, 0.5 if they are equal."""
+    return 0.5 + 0.5 * ((first > second) - (first < second))
+
+
+def win_rate(
+    wins: Sequence[float],
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """(wins + ties / 2) / n with an interval from resampled prompts; ties are counted beside it.
+
+    A unanimous vote has no spread to resample; its interval then comes from Wilson's formula over the prompts.
+
+    Args:
+        wins: 1, 0.5 (tie) or 0 per comparison, seen from the first model.
+        clusters: the prompt of each comparison; None treats each as its own.
+        samples: resamples.
+        seed: base seed of the resampling stream.
+        level: coverage.
+
+    Raises:
+        DataError: a value is none of 0, 0.5, 1, or there are none.
+    """
+    stranger = next((value for value in wins if value not in OUTCOMES), None)
+    if stranger is not None:
+        raise DataError(f"a comparison's outcome must be 0, 0.5 or 1, got {stranger!r}", hint="a win is 1, a tie 0.5, a loss 0")
+    result = mean_interval(wins, clusters, samples=samples, seed=seed, level=level)
+    if result.low == result.high:
+        low, high = wilson(result.value * result.clusters, result.clusters, level=level)
+        result = replace(result, low=low, high=high)
+    return replace(result, ties=int(np.count_nonzero(np.asarray(wins) == 0.5)))
+
+
+def rate(
+    flags: Sequence[bool], clusters: Sequence[Hashable] | None = None, *, samples: int = 2000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Share of observations in which a flag is set: the win rate's arithmetic without ties."""
+    return win_rate([float(flag) for flag in flags], clusters, samples=samples, seed=seed, level=level)
+
+
+def wilson(successes: float, n: int, *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's (1927) interval of a share from n independent trials; (0, 1) for n = 0."""
+    if n == 0:
+        return 0.0, 1.0
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share, spread = successes / n, z * z / n
+    center = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * sqrt(share * (1 - share) / n + spread / (4 * n))
+    return max(0.0, center - half), min(1.0, center + half)
