@@ -1,6 +1,6 @@
 """Tiny random models of the architectures that every stage must serve."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from transformers import (
@@ -22,11 +22,11 @@ ARCHITECTURES: tuple[Architecture, ...] = ("llama", "gpt2", "gpt_neox", "qwen2")
 
 def tiny_config(arch: Architecture, vocab: int, *, hidden: int = 32, layers: int = 2, context: int = 256) -> PreTrainedConfig:
     """The configuration of a tiny model: 4 heads, no dropout, pad 0, BOS 1, EOS 2 as in ``tiny_tokenizer``."""
-    tokens = {"vocab_size": vocab, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    tokens: dict[str, Any] = {"vocab_size": vocab, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     if arch == "gpt2":
-        dropout = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        dropout: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
         return GPT2Config(**tokens, **dropout, n_embd=hidden, n_layer=layers, n_head=4, n_positions=context)
-    shape = {
+    shape: dict[str, Any] = {
         "hidden_size": hidden,
         "intermediate_size": 2 * hidden,
         "num_hidden_layers": layers,

@@ -37,9 +37,12 @@ def tiny_tokenizer(
         core.post_processor = processors.TemplateProcessing(
             single="<s> $A", pair="<s> $A <s> $B", special_tokens=[("<s>", vocabulary["<s>"])]
         )
-    names = {"bos_token": "<s>", "pad_token": "</s>" if pad_is_eos else "<pad>"}
-    if eos:
-        names["eos_token"] = "</s>"
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, clean_up_tokenization_spaces=False, **names)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        clean_up_tokenization_spaces=False,
+        bos_token="<s>",  # noqa: S106 - a marker, not a password
+        eos_token="</s>" if eos else None,
+        pad_token="</s>" if pad_is_eos else "<pad>",
+    )
     tokenizer.chat_template = chat_template
     return tokenizer
