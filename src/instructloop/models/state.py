@@ -1,0 +1,95 @@
+"""The complete state of a training run on disk, so that resuming gives the same bits as never having stopped."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from instructloop.core.errors import CheckpointError
+from instructloop.models.adapters import has_adapters
+
+STATE_FILE = "state.pt"
+
+
+class Stateful(Protocol):
+    """Anything with PyTorch's pair of methods: a module, an optimizer, an EMA."""
+
+    def state_dict(self) -> Any:
+        """The state as plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state: Any, /) -> Any:
+        """Restore it."""
+        ...
+
+
+def save_state(
+    path: Path, *, modules: Mapping[str, Stateful], optimizers: Mapping[str, Stateful] | None = None, extra: Mapping[str, Any] | None = None
+) -> None:
+    """Write modules, optimizers and plain values into the directory ``path``.
+
+    Of a module with adapters only the trained parameters are kept: the frozen ones come from where the run took them.
+
+    Args:
+        path: an existing or new directory (``RunDir.checkpoint`` passes one and renames it when it is complete).
+        modules: models and averages by name.
+        optimizers: optimizers by name.
+        extra: numbers, texts, lists, dicts and tensors.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    state = {
+        "modules": {name: _state_of(module) for name, module in modules.items()},
+        "optimizers": {name: optimizer.state_dict() for name, optimizer in (optimizers or {}).items()},
+        "extra": dict(extra or {}),
+    }
+    torch.save(state, path / STATE_FILE)
+
+
+def load_state(path: Path, *, modules: Mapping[str, Stateful], optimizers: Mapping[str, Stateful] | None = None) -> dict[str, Any]:
+    """Restore what ``save_state`` wrote into the given objects and return ``extra``.
+
+    Raises:
+        CheckpointError: the file is missing or broken, or holds other names.
+    """
+    file = path / STATE_FILE
+    try:
+        # the tensors go to the CPU first; load_state_dict copies each to where its module lives
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no training state in {path}", hint="this checkpoint is incomplete; resume from an earlier one") from error
+    except Exception as error:
+        raise CheckpointError(f"{file} cannot be read ({error})", hint="the file is damaged; resume from an earlier checkpoint") from error
+    for kind, targets in (("modules", modules), ("optimizers", optimizers or {})):
+        if state[kind].keys() != targets.keys():
+            raise CheckpointError(
+                f"{file} holds the {kind} {sorted(state[kind])}, expected {sorted(targets)}",
+                hint="resume with the configuration the run was started with",
+            )
+        for name, target in targets.items():
+            _restore(target, state[kind][name], f"{file}: {name}")
+    extra: dict[str, Any] = state["extra"]
+    return extra
+
+
+def _state_of(module: Stateful) -> dict[str, Any]:
+    if isinstance(module, nn.Module) and has_adapters(module):
+        trained: dict[str, Tensor] = {name: value.detach() for name, value in module.named_parameters() if value.requires_grad}
+        trained.update(module.named_buffers())
+        return trained
+    state: dict[str, Any] = module.state_dict()
+    return state
+
+
+def _restore(target: Stateful, state: dict[str, Any], where: str) -> None:
+    if not isinstance(target, nn.Module):
+        target.load_state_dict(state)
+        return
+    missing = set(_state_of(target)) - set(state)
+    shapes = target.state_dict()
+    wrong = [name for name in state if name in shapes and shapes[name].shape != state[name].shape]
+    if missing or wrong:
+        name = min(missing or wrong)
+        raise CheckpointError(f"{where}: {name} does not fit this model", hint="resume with the model the run was started with")
+    target.load_state_dict(state, strict=False)
