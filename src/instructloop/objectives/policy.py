@@ -22,6 +22,20 @@ class ClippedLoss(NamedTuple):
     ratio_max: Float[Tensor, ""]
 
 
+def clipped_surrogate(
+    ratio: Float[Tensor, "*shape"],
+    advantage: Float[Tensor, "*shape"],
+    *,
+    clip: float,
+    clip_high: float | None = None,
+    dual_clip: float | None = None,
+) -> Float[Tensor, "*shape"]:
+    """min(r A, clip(r, 1 - clip, 1 + clip_high) A), and at least dual_clip * A where A < 0: what each term adds to the objective."""
+    held = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high)) * advantage
+    chosen = torch.minimum(ratio * advantage, held)
+    return chosen if dual_clip is None else torch.where(advantage < 0, torch.maximum(chosen, dual_clip * advantage), chosen)
+
+
 def clipped_policy_loss(
     logprob: Float[Tensor, "batch time"],
     old_logprob: Float[Tensor, "batch time"],
@@ -48,18 +62,14 @@ def clipped_policy_loss(
     logratio = hide(logprob, mask) - hide(old_logprob, mask).detach()
     advantage = hide(advantage, mask).detach()
     ratio = logratio.exp()
-    objective = ratio * advantage
-    held = ratio.clamp(1 - clip, 1 + (clip if clip_high is None else clip_high)) * advantage
-    chosen = torch.minimum(objective, held)
-    if dual_clip is not None:
-        chosen = torch.where(advantage < 0, torch.maximum(chosen, dual_clip * advantage), chosen)
+    chosen = clipped_surrogate(ratio, advantage, clip=clip, clip_high=clip_high, dual_clip=dual_clip)
     loss = -masked_mean(chosen, mask, denominator=denominator)
     with torch.no_grad():
         one = torch.ones((), dtype=ratio.dtype, device=ratio.device)
         present = mask.any()
         return ClippedLoss(
             loss,
-            clip_fraction=masked_mean((chosen != objective).to(ratio.dtype), mask, denominator=denominator),
+            clip_fraction=masked_mean((chosen != ratio * advantage).to(ratio.dtype), mask, denominator=denominator),
             approx_kl=masked_mean(0.5 * logratio.square(), mask, denominator=denominator),
             ratio_mean=masked_mean(ratio, mask, denominator=denominator),
             ratio_min=torch.where(present, hide(ratio, mask, float("inf")).amin(), one),
