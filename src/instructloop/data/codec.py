@@ -43,6 +43,7 @@ class TextCodec:
         """The token that ends a completion; training appends it."""
         self.stop_ids: frozenset[int] = frozenset({self.eos_id, self._tokenizer_eos})
         """Tokens that end a sampled completion. Id 0 is a token like any other (T8)."""
+        self._stop_texts = [str(token) for token in tokenizer.convert_ids_to_tokens(sorted(self.stop_ids))]
         pad = tokenizer.pad_token_id
         self.pad_id: int = self.eos_id if pad is None else int(pad)
         """Filler for padding. It may equal EOS in a user's tokenizer, so no mask may look at it."""
@@ -67,12 +68,14 @@ class TextCodec:
     def encode_completion(self, text: str) -> list[int]:
         """Ids of a completion without BOS, ending in exactly one end token even if the text already spells it out.
 
+        Names of special tokens inside the text are spelled letter by letter: a completion holds no end token but its last.
+
         Raises:
             DataError: the text has no token of its own (ppo-details T10: an empty completion is a bad row, not an example).
         """
-        ids = self._raw(text)
-        while ids and ids[-1] in self.stop_ids:
-            ids.pop()
+        for token in self._stop_texts:
+            text = text.removesuffix(token)
+        ids = [int(token) for token in self.tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)]
         if not ids:
             raise DataError("the completion is empty", hint="remove the row, or skip it with --skip-bad-rows")
         return [*ids, self.eos_id]
