@@ -37,6 +37,8 @@ class PPOConfig:
     """``reference_mean`` subtracts the mean reward of reference samples before training (a learned reward is already at 0 on demonstrations)."""
     reward_scale: Literal["none", "reference_std"] = "none"
     """``reference_std`` divides by the standard deviation of the reference's rewards (the paper does not scale)."""
+    reward_samples: int = 256
+    """Completions of the reference on which shift and scale are measured."""
     steps: int = 45
     """PPO iterations (rollout batches)."""
     batch_size: int = 256
@@ -60,7 +62,7 @@ class PPOConfig:
     value_clip: float = 0.2
     """Clip of the value update (0 switches it off)."""
     value_coef: float = 0.1
-    """Weight of the value loss where policy and value share an optimizer step (PPO-20)."""
+    """Weight of the value loss (PPO-20); the value network has its own optimizer, so it matters through gradient clipping alone."""
     gamma: float = 1.0
     """Discount (spec E8: none)."""
     lam: float = 0.95
@@ -83,8 +85,8 @@ class PPOConfig:
     """Documents of the pretraining mix."""
     ema_decay: float = 0.992
     """Decay of the weight average per iteration (spec E7); 0 switches it off. See ``ema_half_life``."""
-    ema_half_life: float = 0.0
-    """Half-life of the average as a fraction of the run, for short runs; 0 uses ``ema_decay`` as it stands."""
+    ema_half_life: float = 0.1
+    """Half-life of the average as a fraction of the run, for short runs (the paper's is 86 of 500 iterations); 0 uses ``ema_decay`` as it stands."""
     value_warmup_steps: int = 0
     """First iterations in which only the value network learns."""
     freeze_policy_embeddings: bool = False
@@ -126,11 +128,19 @@ class PPOConfig:
         require(self.beta >= 0, f"ppo.beta must be >= 0, got {self.beta}", hint="InstructGPT used 0.02")
         require(0 <= self.gamma <= 1, f"ppo.gamma must be in [0, 1], got {self.gamma}")
         require(0 <= self.lam <= 1, f"ppo.lam must be in [0, 1], got {self.lam}")
+        require(self.minibatches >= 1, f"ppo.minibatches must be >= 1, got {self.minibatches}")
         require(
             self.batch_size % self.minibatches == 0,
             f"ppo.batch_size {self.batch_size} must be a multiple of ppo.minibatches {self.minibatches}",
         )
         require(0 <= self.ema_decay < 1, f"ppo.ema_decay must be in [0, 1), got {self.ema_decay}")
+        require(self.ema_half_life >= 0, f"ppo.ema_half_life must be >= 0, got {self.ema_half_life}", hint="0 uses ppo.ema_decay")
+        require(self.inner_epochs >= 1, f"ppo.inner_epochs must be >= 1, got {self.inner_epochs}", hint="the paper used 1")
+        require(self.reward_samples >= 2, f"ppo.reward_samples must be >= 2, got {self.reward_samples}")
+        require(self.samples_every >= 1, f"ppo.samples_every must be >= 1, got {self.samples_every}")
+        require(self.ptx_tokens >= 2, f"ppo.ptx_tokens must be >= 2, got {self.ptx_tokens}")
+        require(self.ptx_per_episode >= 1, f"ppo.ptx_per_episode must be >= 1, got {self.ptx_per_episode}", hint="the paper used 8")
+        require(self.kl_target > 0 and self.kl_horizon > 0, "ppo.kl_target and ppo.kl_horizon must be > 0")
         require(self.ptx_coef >= 0, f"ppo.ptx_coef must be >= 0, got {self.ptx_coef}")
         require(
             self.ptx_coef == 0 or bool(self.pretrain_data), "ppo.ptx_coef > 0 needs ppo.pretrain_data", hint='a JSONL file of {"text"} rows'

@@ -1,0 +1,112 @@
+"""What an iteration of PPO calls: passes without gradient, the reward's unit, checks, evaluators."""
+
+import logging
+from collections.abc import Sequence
+from copy import deepcopy
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from instructloop.config.ppo import PPOConfig
+from instructloop.core.errors import TrainingDiverged
+from instructloop.core.protocols import Evaluator, Verdict
+from instructloop.core.records import Prompt
+from instructloop.core.seeds import derive
+from instructloop.data.batching import batch_at, micro_batches
+from instructloop.data.codec import TextCodec
+from instructloop.data.prompts import keep_prompts
+from instructloop.data.sequences import TokenBatch
+from instructloop.generation.torch_engine import TorchEngine
+from instructloop.models.adapters import has_adapters
+from instructloop.models.device import evaluating
+from instructloop.models.load import context_tokens
+from instructloop.models.logprobs import completion_logprobs
+from instructloop.models.scalar import ScalarModel
+from instructloop.rewards import Reward
+from instructloop.runs import RunDir
+from instructloop.training.ppo_state import Learner, express_values_in, measured_unit, reference_model
+
+logger = logging.getLogger(__name__)
+
+
+def frozen_reference(policy: PreTrainedModel, reference: PreTrainedModel | None) -> PreTrainedModel | None:
+    """The KL reference without gradients; None where the policy's adapters can be switched off instead."""
+    if reference is None and has_adapters(policy):
+        return None
+    frozen = deepcopy(policy) if reference is None else reference
+    return frozen.requires_grad_(False).eval()
+
+
+def usable_prompts(cfg: PPOConfig, policy: PreTrainedModel, codec: TextCodec, prompts: Sequence[Prompt], run: RunDir) -> tuple[Prompt, ...]:
+    """The prompts that leave room for a completion (spec A7); the others are counted in an event."""
+    limit = cfg.max_prompt_tokens or context_tokens(policy) - cfg.sampling.max_new_tokens
+    kept = keep_prompts(prompts, codec, limit)
+    if kept.over_long and run.latest() is None:
+        run.event(0, "skipped", f"{kept.over_long} of {len(prompts)} prompts are longer than {limit} tokens", count=kept.over_long)
+    return kept.prompts
+
+
+def measure_reward(
+    cfg: PPOConfig,
+    learner: Learner,
+    reference: PreTrainedModel | None,
+    codec: TextCodec,
+    reward: Reward,
+    prompts: Sequence[Prompt],
+) -> None:
+    """Fix the reward's shift and scale on completions of the reference, and express the value network in that unit."""
+    with reference_model(learner.policy, reference) as tether:
+        chosen = batch_at(0, len(prompts), cfg.reward_samples, derive(cfg.seed, "reward_unit"))
+        rollouts = TorchEngine(tether, codec).generate(
+            [prompts[row] for row in chosen], n=1, sampling=cfg.sampling, seed=derive(cfg.seed, "reward_unit_rollout")
+        )
+    learner.unit = measured_unit(cfg, reward(rollouts).scores)
+    express_values_in(learner.unit, learner.value_model)
+    logger.info("reward of the reference: mean %.4f, standard deviation %.4f", learner.unit.reference_mean, learner.unit.reference_std)
+
+
+def logprobs_of(model: PreTrainedModel, batch: TokenBatch, cfg: PPOConfig) -> Float[Tensor, "batch response"]:
+    """Log-probs of the sampled tokens without gradient, in micro-batches, at the sampling temperature (PPO-12)."""
+    result = torch.zeros(batch.completion_mask.shape, device=batch.tokens.device)
+    with evaluating(model):
+        for rows in micro_batches(batch.lengths.tolist(), cfg.compute.micro_batch_tokens):
+            part = completion_logprobs(model, batch.select(rows), temperature=cfg.sampling.temperature).logprobs
+            result[rows, : part.shape[1]] = part
+    return result
+
+
+def values_of(value_model: ScalarModel, batch: TokenBatch, cfg: PPOConfig) -> Float[Tensor, "batch response"]:
+    """V(s_t) before each completion token, without gradient, in micro-batches."""
+    result = torch.zeros(batch.completion_mask.shape, device=batch.tokens.device)
+    with evaluating(value_model):
+        for rows in micro_batches(batch.lengths.tolist(), cfg.compute.micro_batch_tokens):
+            part = value_model.values(batch.select(rows)).float()
+            result[rows, : part.shape[1]] = part
+    return result
+
+
+def refuse_divergence(cfg: PPOConfig, run: RunDir, step: int, metrics: dict[str, float]) -> None:
+    """Stop before the optimizer step when the KL is past its bound; the numbers that say so are recorded first."""
+    if cfg.stop_kl > 0 and metrics["kl"] > cfg.stop_kl:
+        run.event(step, "diverged", f"mean sequence KL {metrics['kl']:.2f} nats is above stop_kl {cfg.stop_kl:g}", **metrics)
+        raise TrainingDiverged(
+            f"ppo: iteration {step}: mean sequence KL {metrics['kl']:.2f} nats is above stop_kl {cfg.stop_kl:g}; the step was not taken",
+            hint="raise ppo.beta or lower ppo.optimizer.lr; the last checkpoint is from before",
+        )
+
+
+def evaluate(cfg: PPOConfig, learner: Learner, evaluators: Sequence[Evaluator], metrics: dict[str, float]) -> bool:
+    """Ask the evaluators about the averaged policy; True if one calls this iteration the best so far."""
+    if not evaluators or cfg.evaluate_every == 0 or learner.steps_done % cfg.evaluate_every:
+        return False
+    best = False
+    with learner.averaged() as model, evaluating(model):
+        for evaluator in evaluators:
+            judgement = evaluator(step=learner.steps_done, model=model, metrics=dict(metrics))
+            metrics |= {f"eval/{name}": value for name, value in judgement.metrics.items()}
+            best = best or judgement.best_step == learner.steps_done
+            if judgement.verdict is not Verdict.CONTINUE:
+                learner.ended_early = f"{judgement.verdict.value}: {judgement.reason}"
+    return best
