@@ -1,0 +1,184 @@
+"""The default rollout engine: the training module itself, so there are no weights to move and log-probabilities agree.
+
+Nothing here reads ``model.generation_config`` (ppo-details T2, PPO-4): what is sampled is what ``SamplingConfig`` says.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from instructloop.config import SamplingConfig
+from instructloop.core.errors import ConfigError, DataError
+from instructloop.core.records import Prompt, PromptContent
+from instructloop.data import TextCodec, TokenSequence, collate
+from instructloop.generation.decoding import Decoder
+from instructloop.generation.rollouts import FinishReason, Rollouts
+from instructloop.generation.sampling import row_noise
+from instructloop.models import context_tokens, device_of, evaluating, precision
+
+_REPLACEMENT = "\ufffd"
+
+
+class TorchEngine:
+    """Samples from any Hugging Face causal LM.
+
+    Args:
+        model: the model; it is put in evaluation mode for a call and back into the mode it was in.
+        codec: its prompts, stop tokens and text.
+        max_rows: rows decoded together; more are cut into portions of similar prompt length, which changes no row.
+    """
+
+    def __init__(self, model: PreTrainedModel, codec: TextCodec, *, max_rows: int = 256) -> None:
+        if max_rows < 1:
+            raise ConfigError(f"max_rows must be >= 1, got {max_rows}")
+        self.model, self.codec, self.max_rows = model, codec, max_rows
+
+    def generate(self, prompts: Sequence[Prompt], *, n: int = 1, sampling: SamplingConfig, seed: int) -> Rollouts:
+        """``n`` completions of each prompt, prompt-major.
+
+        Args:
+            prompts: at least one.
+            n: completions of each.
+            sampling: temperature, limits, stop texts.
+            seed: row r of the call draws from the stream keyed (seed, r).
+
+        Raises:
+            ConfigError: a prompt and ``max_new_tokens`` do not fit into the model's context.
+            DataError: there is no prompt.
+        """
+        if not prompts or n < 1:
+            raise DataError(f"nothing to generate: {len(prompts)} prompts, {n} completions each")
+        encoded = [tuple(self.codec.encode_prompt(prompt.prompt)) for prompt in prompts]
+        self._check_room(encoded, sampling)
+        ids = [encoded[row // n] for row in range(len(encoded) * n)]
+        tokens: list[list[int]] = [[] for _ in ids]
+        reasons = [FinishReason.LENGTH for _ in ids]
+        logprobs = torch.zeros(len(ids), sampling.max_new_tokens, device=device_of(self.model))
+        entropies = torch.zeros_like(logprobs)
+        by_length = sorted(range(len(ids)), key=lambda row: (len(ids[row]), row))
+        with evaluating(self.model), precision(self.model):
+            for start in range(0, len(ids), self.max_rows):
+                portion = by_length[start : start + self.max_rows]
+                self._decode(portion, ids, tokens, reasons, logprobs, entropies, sampling, seed)
+        sequences = [TokenSequence((*prompt, *row), len(prompt)) for prompt, row in zip(ids, tokens, strict=True)]
+        batch = collate(sequences, self.codec.pad_id).to(logprobs.device)
+        mask = batch.completion_mask
+        width = mask.shape[1]
+        return Rollouts(
+            batch=batch,
+            logprobs=logprobs[:, :width] * mask,
+            entropies=entropies[:, :width] * mask,
+            finish_reasons=tuple(reasons),
+            prompts=tuple(prompts[row // n] for row in range(len(ids))),
+            completions=tuple(self._text(row, sampling.stop) for row in tokens),
+        )
+
+    def stream(self, prompt: Prompt | PromptContent, *, sampling: SamplingConfig, seed: int) -> Iterator[str]:
+        """One completion as pieces of text while it is sampled; the pieces joined equal row 0 of ``generate``.
+
+        Text is held back while it may still change: an unfinished character, or what may become a stop text.
+
+        Raises:
+            ConfigError: prompt and ``max_new_tokens`` do not fit into the model's context.
+        """
+        content = prompt.prompt if isinstance(prompt, Prompt) else prompt
+        ids = tuple(self.codec.encode_prompt(content))
+        self._check_room([ids], sampling)
+        decoder = Decoder(self.model, [ids], [0], row_noise(seed, [0], sampling.max_new_tokens), sampling, self._forbidden())
+        stops, sampled, told = self._stop_ids(sampling), list[int](), 0
+        steps = decoder.steps()
+        while True:
+            # entered anew for each token: between two of them the caller may do with the model what it likes
+            with evaluating(self.model), precision(self.model):
+                step = next(steps, None)
+            if step is None:
+                break
+            sampled.append(int(step.draw.tokens[0]))
+            ended = sampled[-1] in stops or self._hits_stop_text(sampled, sampling.stop)
+            text = self._text(sampled, sampling.stop)
+            if ended:
+                break
+            safe = _settled(text, sampling.stop)
+            if safe > told:
+                yield text[told:safe]
+                told = safe
+        text = self._text(sampled, sampling.stop)
+        if len(text) > told:
+            yield text[told:]
+
+    def _decode(
+        self,
+        portion: list[int],
+        ids: Sequence[tuple[int, ...]],
+        tokens: list[list[int]],
+        reasons: list[FinishReason],
+        logprobs: Tensor,
+        entropies: Tensor,
+        sampling: SamplingConfig,
+        seed: int,
+    ) -> None:
+        """Sample the rows of one portion into the given places."""
+        distinct = {prompt: place for place, prompt in enumerate(dict.fromkeys(ids[row] for row in portion))}
+        noise = row_noise(seed, portion, sampling.max_new_tokens)
+        decoder = Decoder(self.model, list(distinct), [distinct[ids[row]] for row in portion], noise, sampling, self._forbidden())
+        stops = self._stop_ids(sampling)
+        places = torch.tensor(portion, device=logprobs.device)
+        for step in decoder.steps():
+            where = places[step.rows]
+            logprobs[where, step.position] = step.draw.logprobs
+            entropies[where, step.position] = step.draw.entropies
+            ended: list[int] = []
+            columns = zip(step.rows.tolist(), step.alive.tolist(), step.draw.tokens.tolist(), strict=True)
+            for local, alive, token in columns:
+                if not alive:
+                    continue
+                row = portion[local]
+                tokens[row].append(token)
+                if token in stops or self._hits_stop_text(tokens[row], sampling.stop):
+                    reasons[row] = FinishReason.STOP
+                    ended.append(local)
+            if ended:
+                decoder.alive[torch.tensor(ended, device=decoder.alive.device)] = False
+
+    def _forbidden(self) -> list[int]:
+        """PAD, where the tokenizer has one that is no stop token: it may have an embedding, but it is not text (T13)."""
+        pad = self.codec.tokenizer.pad_token_id
+        return [] if pad is None or pad in self.codec.stop_ids else [int(pad)]
+
+    def _stop_ids(self, sampling: SamplingConfig) -> frozenset[int]:
+        """Stop tokens of the codec, and those that a stop text names (a special token never shows in decoded text)."""
+        special = self.codec.tokenizer.get_added_vocab()
+        return self.codec.stop_ids | {special[text] for text in sampling.stop if text in special}
+
+    def _hits_stop_text(self, ids: list[int], stop: tuple[str, ...]) -> bool:
+        if not stop:
+            return False
+        # a stop text ends in the newest token, and a token holds at least a byte: the tail is enough
+        reach = max(len(text.encode()) for text in stop) + 8
+        tail = self.codec.decode(ids[-reach:])
+        return any(text in tail for text in stop)
+
+    def _text(self, ids: Sequence[int], stop: tuple[str, ...]) -> str:
+        text = self.codec.decode(ids)
+        cuts = [place for place in (text.find(one) for one in stop) if place >= 0]
+        return text[: min(cuts)] if cuts else text
+
+    def _check_room(self, prompts: Sequence[tuple[int, ...]], sampling: SamplingConfig) -> None:
+        context, longest = context_tokens(self.model), max(map(len, prompts))
+        if longest + sampling.max_new_tokens > context:
+            raise ConfigError(
+                f"a prompt of {longest} tokens and max_new_tokens = {sampling.max_new_tokens} do not fit into the model's "
+                f"context of {context} tokens",
+                hint=f"lower sampling.max_new_tokens to {max(context - longest, 0)}, or drop longer prompts with max_prompt_tokens",
+            )
+
+
+def _settled(text: str, stop: tuple[str, ...]) -> int:
+    """How much of a growing text is final: not an unfinished character, not the beginning of a stop text."""
+    end = len(text.rstrip(_REPLACEMENT))
+    for one in stop:
+        overlap = next((size for size in range(len(one) - 1, 0, -1) if text[:end].endswith(one[:size])), 0)
+        end -= overlap
+    return end
