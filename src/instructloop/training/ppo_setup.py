@@ -103,7 +103,8 @@ def initial_reference(cfg: PPOConfig) -> PreTrainedModel | None:
 
 
 def initial_value_model(cfg: PPOConfig, reward: CheckedReward) -> ScalarModel:
-    """The value network: named, or a copy of the learned reward model (spec E10), or the policy's trunk with a fresh head.
+    """The value network: named, or a copy of the learned reward model (spec E10), or the policy's trunk with a zero
+    head, so that all values are 0 at first (PPO-13).
 
     With ``cfg.lora`` it gets adapters of the same shape; its head is always trained.
     """
@@ -115,6 +116,7 @@ def initial_value_model(cfg: PPOConfig, reward: CheckedReward) -> ScalarModel:
         model = deepcopy(learned.scalar_model).float().requires_grad_(True)
     else:
         model = load_scalar(model_path(cfg.model), cfg.compute, seed=cfg.seed)
+        model.head.weight.data.zero_()
     add_lora(model, cfg.lora, seed=derive(cfg.seed, "value_lora"))
     return model
 

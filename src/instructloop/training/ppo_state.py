@@ -195,8 +195,13 @@ def measured_unit(cfg: PPOConfig, rewards: Tensor) -> RewardUnit:
 
 @torch.no_grad()
 def express_values_in(unit: RewardUnit, value_model: ScalarModel) -> None:
-    """Rescale the value head once, so that a network copied from the reward model predicts in PPO's unit from the first iteration."""
+    """Rescale the value head once, so that a network copied from the reward model predicts in PPO's unit from the first iteration.
+
+    A zero head (fresh: PPO-13) predicts 0, the mean of a shifted reward, in any unit and is left alone.
+    """
     head = value_model.head
+    if not bool(head.weight.any()):
+        return
     head.weight.div_(unit.scale)
     if head.bias is not None:
         head.bias.div_(unit.scale)
