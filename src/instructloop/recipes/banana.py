@@ -148,7 +148,8 @@ def run_banana(
     spec = parse_reward(reward or "contains:happy")
     training = list(prompts) if prompts is not None else story_openings(len(_OPENINGS) * len(_NAMES), seed)
     regimes: tuple[Regime, ...] = ("no tether", "tethered", "too tight")
-    rows, samples = [], []
+    rows: list[BananaRow] = []
+    samples: list[dict[str, Any]] = []
     for regime, beta in zip(regimes, betas, strict=True):
         config = banana_config(Path(directory), spec, beta=beta, steps=steps, seed=seed)
         run = out / f"beta-{beta:g}"
