@@ -85,12 +85,12 @@ def _from_pair(row: Mapping[str, Any]) -> Row:
             raise RowProblemError(side, "is null" if side in row else "is missing")
     chosen, rejected = row["chosen"], row["rejected"]
     rest = {name: value for name, value in row.items() if name not in {"chosen", "rejected"}}
-    has_prompt = rest.get("prompt") is not None or "instruction" in rest
+    has_prompt = any(rest.get(name) is not None for name in ("prompt", "instruction", "messages", "conversations"))
     if isinstance(chosen, Mapping) and isinstance(rejected, Mapping):  # ShareGPT: one message a side
         chosen, rejected = [chosen], [rejected]
     if isinstance(chosen, list) and isinstance(rejected, list) and (len(chosen) > 1 or len(rejected) > 1 or not has_prompt):
         rest["prompt"], chosen, rejected = _common(chosen, rejected)
-    elif not has_prompt and "messages" not in rest and "conversations" not in rest:
+    elif not has_prompt:
         if not (_is_transcript(chosen) and _is_transcript(rejected)):
             raise RowProblemError("prompt", "is missing")
         rest["prompt"], chosen, rejected = _common(transcript(chosen), transcript(rejected))

@@ -1,6 +1,5 @@
 """The codec: one BOS (T12), one end token, no trust in PAD (T1), id 0 as any other id (T8), empty completions refused (T10)."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -145,26 +144,19 @@ def test_an_empty_prompt_without_bos_starts_from_the_end_token() -> None:
     assert TextCodec(tiny_tokenizer(bos=False)).encode_prompt("") == [EOS]
 
 
-def shared_model(name: str) -> Path:
-    root = os.environ.get("INSTRUCTLOOP_SHARED")
-    if not root or not (Path(root) / "models" / name).is_dir():
-        pytest.skip(f"set INSTRUCTLOOP_SHARED to the shared folder with models/{name}")
-    return Path(root) / "models" / name
-
-
-def test_a_real_sentencepiece_tokenizer_round_trips() -> None:
+def test_a_real_sentencepiece_tokenizer_round_trips(shared: Path) -> None:
     from transformers import AutoTokenizer
 
-    codec = TextCodec(AutoTokenizer.from_pretrained(shared_model("model-stories260K")))
+    codec = TextCodec(AutoTokenizer.from_pretrained(shared / "models/model-stories260K"))
     assert codec.encode_prompt("Once upon a time") == [1, 403, 407, 261, 378]
     assert codec.decode(codec.encode_completion("She was happy.")) == "She was happy."
     assert (codec.eos_id, codec.pad_id) == (2, 0)
 
 
-def test_gpt2_whose_bos_is_its_eos_gets_no_bos() -> None:
+def test_gpt2_whose_bos_is_its_eos_gets_no_bos(shared: Path) -> None:
     from transformers import GPT2Tokenizer
 
-    codec = TextCodec(GPT2Tokenizer.from_pretrained(shared_model("tokenizer-gpt2")))
+    codec = TextCodec(GPT2Tokenizer.from_pretrained(shared / "models/tokenizer-gpt2"))
     assert codec.encode_prompt("Hello") == [15496]
     assert codec.encode_completion(" world") == [995, 50256]
     assert codec.pad_id == 50256
