@@ -81,11 +81,20 @@ def _write(path: Path, records: Iterable[Any]) -> None:
                 f"{path}: record {number} cannot be written as JSON: {error}", hint="meta must hold plain, finite values"
             ) from error
         lines.append(line)
-    if not path.name.endswith(".gz"):
-        write_atomic(path, "".join(lines))
-        return
+    try:
+        if path.name.endswith(".gz"):
+            _write_compressed(path, "".join(lines))
+        else:
+            write_atomic(path, "".join(lines))
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror})", hint="check free disk space and the rights of the folder"
+        ) from error
+
+
+def _write_compressed(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + PARTIAL_SUFFIX)
     # no time and no name in the header: equal records give equal bytes, so hashes of exports can be compared
-    partial.write_bytes(gzip.compress("".join(lines).encode("utf-8"), mtime=0))
+    partial.write_bytes(gzip.compress(text.encode("utf-8"), mtime=0))
     partial.replace(path)

@@ -8,6 +8,7 @@ import pytest
 
 from instructloop.core.errors import DataError
 from instructloop.formats import read_rows
+from instructloop.formats.tables import hub_rows
 
 ROWS: list[dict[str, Any]] = [{"prompt": f"q{index}", "completion": "a"} for index in range(5)]
 
@@ -51,6 +52,19 @@ def test_the_library_itself_writes_what_we_read(tmp_path: Path) -> None:
     datasets.DatasetDict(splits).save_to_disk(str(tmp_path / "two"))
     assert [row for _, row in read_rows(tmp_path / "two")] == ROWS[:3]
     assert [row for _, row in read_rows(f"{tmp_path / 'two'}#test")] == [ROWS[4], ROWS[3]]
+
+
+def test_a_hub_data_set_is_read_through_the_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library takes a local folder where it takes a hub name, so the whole path runs without a network."""
+    datasets = pytest.importorskip("datasets", reason="the optional package 'datasets' is not installed")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    write(tmp_path / "owner/train.jsonl", ROWS[:3])
+    write(tmp_path / "owner/test.jsonl", ROWS[3:])
+    found = list(hub_rows(str(tmp_path / "owner"), "test"))
+    assert [row for _, row in found] == ROWS[3:]
+    assert str(found[1][0]).endswith("owner#test:2")
+    with pytest.raises(DataError, match="cannot be loaded"):
+        list(hub_rows(str(tmp_path / "owner"), "dev"))
 
 
 def test_a_dataset_with_a_separate_index_is_refused(tmp_path: Path) -> None:

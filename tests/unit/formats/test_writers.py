@@ -70,6 +70,13 @@ def test_equal_records_give_equal_bytes_also_compressed(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.jsonl.gz", "b.jsonl.gz"]
 
 
+@pytest.mark.parametrize("name", ["x.jsonl", "x.jsonl.gz"])
+def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(DataError, match="cannot be written"):
+        write_prompts(tmp_path / "file" / name, [Prompt(prompt="q")])
+
+
 def records(count: int, rows_each: int = 3) -> list[Demonstration]:
     return [Demonstration(prompt=f"q{index}", completion=str(row)) for row in range(rows_each) for index in range(count)]
 
