@@ -22,6 +22,7 @@ from instructloop.models.load import load_causal, load_tokenizer, new_llama
 from instructloop.models.logprobs import text_nll
 from instructloop.models.save import save_causal
 from instructloop.runs.rundir import RunDir
+from instructloop.training.cards import pretrain_card
 from instructloop.training.inputs import input_parents, load_texts, model_path
 from instructloop.training.loop import StepClock, TrainState, commit_state, resume_state
 from instructloop.training.optim import check_loss, lr_at, make_optimizer, set_lr, step_checked
@@ -58,8 +59,7 @@ def run_pretrain(
         codec = TextCodec(load_tokenizer(model_path(cfg.tokenizer or cfg.init)), chat_template=False)
         model = _initial_model(cfg, codec)
         result = train_pretrain(cfg, run=run, model=model, codec=codec, documents=texts, validation=held_out)
-        card = f"A base language model of {result['parameters']:,.0f} parameters, trained on {result['tokens_seen']:,.0f} tokens."
-        run.publish("model", lambda path: save_causal(model, codec, path, card=card))
+        run.publish("model", lambda path: save_causal(model, codec, path, card=pretrain_card(cfg, result)))
         run.result({"stage": "pretrain", **result})
     return out
 
