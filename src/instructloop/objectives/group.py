@@ -11,7 +11,7 @@ from torch import Tensor
 
 from instructloop.core.errors import ConfigError
 from instructloop.objectives.kl import k3
-from instructloop.objectives.masking import hide, masked_row_mean, masked_whiten
+from instructloop.objectives.masking import Count, hide, masked_row_mean, masked_whiten
 from instructloop.objectives.policy import clipped_surrogate
 
 Scale = Literal["sample", "population", "none"]
@@ -105,7 +105,7 @@ def group_policy_loss(
     fixed_length: int = 0,
     ref_logprob: Float[Tensor, "batch time"] | None = None,
     kl_coef: float = 0.0,
-    denominator: Tensor | float | None = None,
+    denominator: Count | None = None,
 ) -> GroupLoss:
     """Clipped surrogate with one advantage per completion, plus kl_coef * k3 to the reference.
 
@@ -156,7 +156,7 @@ def sequence_policy_loss(
     *,
     clip: float,
     ratio: Literal["sum", "mean"] = "sum",
-    denominator: Tensor | float | None = None,
+    denominator: Count | None = None,
 ) -> GroupLoss:
     """-mean over completions of min(s A, clip(s) A), with one ratio s per completion.
 

@@ -61,7 +61,7 @@ def categorical_kl(logits: Float[Tensor, "*shape vocabulary"], ref_logits: Float
     return (logprobs.exp() * difference).sum(dim=-1)
 
 
-def adapt_beta(beta: float, kl: float, target: float, horizon: float, episodes: int, *, limit: float = 0.2) -> float:
+def adapt_beta(beta: float, kl: float, target: float, horizon: int, episodes: int, *, limit: float = 0.2) -> float:
     """Next beta: beta * (1 + clip(kl / target - 1, -limit, limit) * episodes / horizon) (Ziegler et al. 2019, section 2.2; PPO-21).
 
     Args:

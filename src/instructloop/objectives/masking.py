@@ -8,6 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+Count = Tensor | float | int
+"""How many tokens, rows, pairs or prompts a mean is taken over."""
+
 
 def length_mask(lengths: Int[Tensor, "batch"], width: int) -> Bool[Tensor, "batch width"]:
     """``mask[b, t] = t < lengths[b]``: the first ``lengths[b]`` slots of row b are real."""
@@ -34,9 +37,7 @@ def masked_sum(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"]) -> Floa
     return hide(x, mask).sum()
 
 
-def masked_mean(
-    x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], *, denominator: Tensor | float | None = None
-) -> Float[Tensor, ""]:
+def masked_mean(x: Float[Tensor, "*shape"], mask: Bool[Tensor, "*shape"], *, denominator: Count | None = None) -> Float[Tensor, ""]:
     """Sum over the real slots, divided by their number or by ``denominator``.
 
     Args:

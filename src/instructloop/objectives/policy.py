@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from instructloop.objectives.masking import hide, masked_mean
+from instructloop.objectives.masking import Count, hide, masked_mean
 
 
 class ClippedLoss(NamedTuple):
@@ -45,7 +45,7 @@ def clipped_policy_loss(
     clip: float,
     clip_high: float | None = None,
     dual_clip: float | None = None,
-    denominator: Tensor | float | None = None,
+    denominator: Count | None = None,
 ) -> ClippedLoss:
     """-mean over tokens of min(r A, clip(r, 1 - clip, 1 + clip) A), r = exp(logprob - old).
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from instructloop.objectives.masking import Count
 from instructloop.objectives.reward import pair_accuracy
 
 
@@ -40,19 +41,17 @@ class PairLogprobs(NamedTuple):
         return (self.chosen - self.ref_chosen) - (self.rejected - self.ref_rejected)
 
 
-def _reported(terms: Tensor, chosen: Tensor, rejected: Tensor, denominator: Tensor | float | None) -> PreferenceLoss:
+def _reported(terms: Tensor, chosen: Tensor, rejected: Tensor, denominator: Count | None) -> PreferenceLoss:
     chosen, rejected = chosen.detach(), rejected.detach()
     loss = terms.sum() / (max(1, terms.numel()) if denominator is None else denominator)
     return PreferenceLoss(loss, pair_accuracy(chosen, rejected), chosen.mean(), rejected.mean())
 
 
-def _against_reference(terms: Tensor, pairs: PairLogprobs, beta: float, denominator: Tensor | float | None) -> PreferenceLoss:
+def _against_reference(terms: Tensor, pairs: PairLogprobs, beta: float, denominator: Count | None) -> PreferenceLoss:
     return _reported(terms, beta * (pairs.chosen - pairs.ref_chosen), beta * (pairs.rejected - pairs.ref_rejected), denominator)
 
 
-def dpo_loss(
-    pairs: PairLogprobs, *, beta: float, label_smoothing: float = 0.0, denominator: Tensor | float | None = None
-) -> PreferenceLoss:
+def dpo_loss(pairs: PairLogprobs, *, beta: float, label_smoothing: float = 0.0, denominator: Count | None = None) -> PreferenceLoss:
     """-(1 - eps) ln sigma(beta h) - eps ln sigma(-beta h) (Rafailov et al. 2023, eq. 7; eps > 0 is conservative DPO).
 
     Args:
@@ -68,19 +67,19 @@ def dpo_loss(
     return _against_reference(terms, pairs, beta, denominator)
 
 
-def robust_dpo_loss(pairs: PairLogprobs, *, beta: float, flip_rate: float, denominator: Tensor | float | None = None) -> PreferenceLoss:
+def robust_dpo_loss(pairs: PairLogprobs, *, beta: float, flip_rate: float, denominator: Count | None = None) -> PreferenceLoss:
     """[-(1 - eps) ln sigma(beta h) + eps ln sigma(-beta h)] / (1 - 2 eps) (Chowdhury et al. 2024): unbiased under flips with rate eps < 0.5."""
     logits = beta * pairs.gap
     terms = (flip_rate * F.logsigmoid(-logits) - (1 - flip_rate) * F.logsigmoid(logits)) / (1 - 2 * flip_rate)
     return _against_reference(terms, pairs, beta, denominator)
 
 
-def hinge_loss(pairs: PairLogprobs, *, beta: float, denominator: Tensor | float | None = None) -> PreferenceLoss:
+def hinge_loss(pairs: PairLogprobs, *, beta: float, denominator: Count | None = None) -> PreferenceLoss:
     """max(0, 1 - beta h) (SLiC, Zhao et al. 2023, on DPO's log-ratios)."""
     return _against_reference(F.relu(1 - beta * pairs.gap), pairs, beta, denominator)
 
 
-def ipo_loss(pairs: PairLogprobs, *, tau: float, denominator: Tensor | float | None = None) -> PreferenceLoss:
+def ipo_loss(pairs: PairLogprobs, *, tau: float, denominator: Count | None = None) -> PreferenceLoss:
     """(h - 1 / (2 tau))^2 (Azar et al. 2023, eq. 17): the gap has a target instead of growing without bound.
 
     Args:
@@ -92,7 +91,7 @@ def ipo_loss(pairs: PairLogprobs, *, tau: float, denominator: Tensor | float | N
 
 
 def soft_label_loss(
-    pairs: PairLogprobs, probability: Float[Tensor, "pairs"], *, beta: float, denominator: Tensor | float | None = None
+    pairs: PairLogprobs, probability: Float[Tensor, "pairs"], *, beta: float, denominator: Count | None = None
 ) -> PreferenceLoss:
     """-p ln sigma(beta h) - (1 - p) ln sigma(-beta h), p = a judge's probability that the first completion is better (spec I8)."""
     logits = beta * pairs.gap
@@ -101,7 +100,7 @@ def soft_label_loss(
 
 
 def cpo_loss(
-    chosen: Float[Tensor, "pairs"], rejected: Float[Tensor, "pairs"], *, beta: float, denominator: Tensor | float | None = None
+    chosen: Float[Tensor, "pairs"], rejected: Float[Tensor, "pairs"], *, beta: float, denominator: Count | None = None
 ) -> PreferenceLoss:
     """-ln sigma(beta (log pi_w - log pi_l)) on token sums (Xu et al. 2024): DPO with a uniform reference. Its NLL term is ``sft.token_nll``."""
     return _reported(-F.logsigmoid(beta * (chosen - rejected)), beta * chosen, beta * rejected, denominator)
@@ -113,7 +112,7 @@ def simpo_loss(
     *,
     beta: float,
     gamma: float,
-    denominator: Tensor | float | None = None,
+    denominator: Count | None = None,
 ) -> PreferenceLoss:
     """-ln sigma(beta (m_w - m_l) - gamma) (Meng et al. 2024, eq. 6).
 
@@ -138,7 +137,7 @@ def orpo_loss(
     rejected: Float[Tensor, "pairs"],
     *,
     weight: float,
-    denominator: Tensor | float | None = None,
+    denominator: Count | None = None,
 ) -> PreferenceLoss:
     """-weight * ln sigma(log-odds_w - log-odds_l), the odds-ratio term of ORPO (Hong et al. 2024, eq. 7). Add ``sft.token_nll`` of the chosen.
 
@@ -165,7 +164,7 @@ def kto_loss(
     beta: float,
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
-    denominator: Tensor | float | None = None,
+    denominator: Count | None = None,
 ) -> Float[Tensor, ""]:
     """Mean of lambda_D (1 - sigma(beta (r - z))) or lambda_U (1 - sigma(beta (z - r))) (Ethayarajh et al. 2024, eq. 8): no pairs needed.
 

@@ -3,11 +3,12 @@
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from instructloop.objectives.masking import Count
 from instructloop.objectives.sft import token_nll
 
 
 def ptx_loss(
-    logprobs: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"], *, denominator: Tensor | float | None = None
+    logprobs: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"], *, denominator: Count | None = None
 ) -> Float[Tensor, ""]:
     """-E log pi(x) on pretraining text, as a mean over tokens like the PPO loss (ruling J-P13).
 

@@ -10,6 +10,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from instructloop.objectives.masking import Count
+
 
 class RankingLoss(NamedTuple):
     """A ranking loss and what to log about it (accuracy and pairs carry no gradient)."""
@@ -71,7 +73,7 @@ def pairwise_ranking_loss(
     losers: Int[Tensor, "pairs"],
     weights: Float[Tensor, "pairs"],
     *,
-    prompts: Tensor | float,
+    prompts: Count,
     margins: Float[Tensor, "pairs"] | float = 0.0,
     center: float = 0.0,
 ) -> RankingLoss:

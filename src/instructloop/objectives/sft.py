@@ -3,11 +3,11 @@
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from instructloop.objectives.masking import hide, masked_mean, masked_row_mean
+from instructloop.objectives.masking import Count, hide, masked_mean, masked_row_mean
 
 
 def token_nll(
-    logprobs: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"], *, denominator: Tensor | float | None = None
+    logprobs: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"], *, denominator: Count | None = None
 ) -> Float[Tensor, ""]:
     """-(1/N) sum over completion tokens of log p(token): cross entropy in nats per token.
 
@@ -30,7 +30,7 @@ def mean_logprob(logprobs: Float[Tensor, "batch time"], mask: Bool[Tensor, "batc
 
 
 def sequence_nll(
-    logprobs: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"], *, denominator: Tensor | float | None = None
+    logprobs: Float[Tensor, "batch time"], mask: Bool[Tensor, "batch time"], *, denominator: Count | None = None
 ) -> Float[Tensor, ""]:
     """-(1/B) sum over rows of log p(completion | prompt): the loss of the textbook, nats per *sequence*.
 

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from instructloop.objectives.masking import hide, masked_mean, masked_variance
+from instructloop.objectives.masking import Count, hide, masked_mean, masked_variance
 
 
 class ValueLoss(NamedTuple):
@@ -23,7 +23,7 @@ def clipped_value_loss(
     mask: Bool[Tensor, "batch time"],
     *,
     clip: float | None,
-    denominator: Tensor | float | None = None,
+    denominator: Count | None = None,
 ) -> ValueLoss:
     """Mean over tokens of 0.5 max((v - R)^2, (clip(v, v_old - c, v_old + c) - R)^2) (Ziegler et al. 2019; PPO-20).
 
