@@ -160,3 +160,13 @@ def test_gpt2_whose_bos_is_its_eos_gets_no_bos(shared: Path) -> None:
     assert codec.encode_prompt("Hello") == [15496]
     assert codec.encode_completion(" world") == [995, 50256]
     assert codec.pad_id == 50256
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_format_that_opens_every_turn_with_bos_keeps_its_turns(bos: bool) -> None:
+    """ChatML as SmolLM writes it: the BOS is the marker of a turn, so it stands once a turn and is not doubled at the start."""
+    template = CHAT_TEMPLATE.replace("<|turn|>", "<s>")
+    codec = TextCodec(tiny_tokenizer(chat_template=template, bos=bos))
+    ids = codec.encode_prompt("hi")
+    assert ids == body(codec, "<s>user\nhi</s>\n<s>assistant\n")
+    assert ids.count(BOS) == 2

@@ -208,3 +208,18 @@ def test_a_hub_name_without_the_library_says_what_is_missing(monkeypatch: pytest
     with pytest.raises(MissingExtraError, match="there is no file 'owner/name'") as caught:
         list(read_rows("owner/name"))
     assert "pip install datasets" in str(caught.value.hint)
+
+
+def test_json_nested_beyond_reason_is_a_bad_line_and_no_crash(tmp_path: Path) -> None:
+    path = tmp_path / "deep.jsonl"
+    path.write_text('{"a": ' + "[" * 100_000 + "]" * 100_000 + "}\n")
+    with pytest.raises(DataError, match=r"deep\.jsonl:1: JSON nested too deeply"):
+        list(read_rows(path))
+
+
+def test_a_csv_confidence_in_words_stays_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "r.csv"
+    path.write_text('prompt,chosen,rejected,confidence\nq,"[a] b","{c",high\n\nq,a,b,\n', encoding="utf-8")
+    rows = [row for _, row in read_rows(path)]
+    assert rows[0] == {"prompt": "q", "chosen": "[a] b", "rejected": "{c", "confidence": "high"}
+    assert rows[1]["confidence"] is None
