@@ -1,5 +1,6 @@
 """One frozen dataclass per stage; TOML in, JSON out."""
 
+from instructloop.config.evaluation import EvaluationConfig
 from instructloop.config.load import from_command_line, from_mapping, load_toml, read_toml, to_json
 from instructloop.config.ppo import PPOConfig, RewardSpec
 from instructloop.config.pretrain import PretrainConfig
@@ -10,6 +11,7 @@ from instructloop.config.shared import CheckpointConfig, ComputeConfig, LoraConf
 __all__ = [
     "CheckpointConfig",
     "ComputeConfig",
+    "EvaluationConfig",
     "LoraConfig",
     "OptimizerConfig",
     "PPOConfig",

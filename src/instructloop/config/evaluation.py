@@ -1,0 +1,85 @@
+"""Configuration of ``instructloop evaluate``: models side by side on held-out prompts."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from instructloop.config.shared import ComputeConfig, SamplingConfig, require
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationConfig:
+    """Which models answer which prompts, and who says which answer is better.
+
+    Give ``reward_model`` (its score decides), ``votes`` (a file of human votes), or both: each makes a table of its own.
+    """
+
+    seed: int = 0
+    """Base of every random stream of the stage."""
+    models: tuple[str, ...] = ()
+    """Models as ``name=path``, in the order in which they were trained; a run directory stands for its model."""
+    few_shot: tuple[str, ...] = ()
+    """Plain-text prompt templates as ``name=file``: the model called ``name`` gets the file's text with ``{prompt}`` filled in."""
+    few_shot_stop: tuple[str, ...] = ("\n\n",)
+    """Texts that end a few-shot completion, since a base model does not stop by itself."""
+    prompts: str = ""
+    """Held-out prompts; further fields of a row are kept (``use_case`` makes groups)."""
+    sets: tuple[str, ...] = ()
+    """Further prompt files reported apart, as ``name=file``."""
+    limit: int = 0
+    """Use the first n prompts of each file; 0 uses all."""
+    completions_per_prompt: int = 1
+    """Completions of each prompt and model; intervals resample prompts, so more of them do not pretend to more n."""
+    reward_model: str = ""
+    """Reward-model directory that votes."""
+    votes: str = ""
+    """File of human votes: rows ``{"prompt", "model_a", "model_b", "winner": "a" | "b" | "tie"}``."""
+    texts: str = ""
+    """Held-out documents for the language-modeling loss of each model; empty leaves it out."""
+    reference: str = ""
+    """Name of the model that the others' sequence KL is measured against; empty leaves it out."""
+    sampling: SamplingConfig = field(default_factory=SamplingConfig)
+    """How completions are drawn."""
+    chat_template: bool = True
+    """Wrap string prompts as a user turn if the tokenizer has a chat template."""
+    bootstrap_samples: int = 2000
+    """Resamples behind each 95 % interval."""
+    samples_shown: int = 48
+    """Prompts whose completions are kept for the report."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Device and precision."""
+
+    def __post_init__(self) -> None:
+        require(len(dict(self.named_models)) == len(self.models), "evaluate.models names a model twice", hint="give each its own name")
+        unknown = [name for name in (*dict(self.templates), self.reference) if name and name not in dict(self.named_models)]
+        require(not unknown, f"evaluate: {unknown[:1]} is none of the models", hint=f"models: {', '.join(dict(self.named_models))}")
+        require(self.completions_per_prompt >= 1, f"evaluate.completions_per_prompt must be >= 1, got {self.completions_per_prompt}")
+        require(self.bootstrap_samples >= 100, f"evaluate.bootstrap_samples must be >= 100, got {self.bootstrap_samples}")
+        require(self.limit >= 0, f"evaluate.limit must be >= 0, got {self.limit}", hint="0 uses all prompts")
+        require(self.samples_shown >= 0, f"evaluate.samples_shown must be >= 0, got {self.samples_shown}")
+        _pairs(self.sets, "sets")
+
+    @property
+    def named_models(self) -> tuple[tuple[str, str], ...]:
+        """``models`` as (name, path); a bare path is called by its last part."""
+        return _pairs(self.models, "models")
+
+    @property
+    def templates(self) -> tuple[tuple[str, str], ...]:
+        """``few_shot`` as (model name, file)."""
+        return _pairs(self.few_shot, "few_shot")
+
+    @property
+    def named_sets(self) -> tuple[tuple[str, str], ...]:
+        """``sets`` as (name, file)."""
+        return _pairs(self.sets, "sets")
+
+
+def _pairs(values: tuple[str, ...], what: str) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for value in values:
+        name, equals, path = value.partition("=")
+        if not equals:
+            name, path = Path(value).name, value
+        require(bool(name and path), f"evaluate.{what}: {value!r} is not name=path", hint=f"for example --{what} sft=runs/sft")
+        pairs.append((name, path))
+    return tuple(pairs)

@@ -1,0 +1,126 @@
+"""A whole evaluation: each model is opened once, answers every prompt set, and shows what it can still do."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+from instructloop.config import ComputeConfig, SamplingConfig
+from instructloop.core.errors import ConfigError
+from instructloop.core.records import Prompt, Text
+from instructloop.evaluation.capabilities import Probe, capabilities, same_tokens, sequence_kl
+from instructloop.evaluation.comparison import judge_rows, tabulate
+from instructloop.evaluation.sampling import Models, Subject, as_candidate, opened, sample_rows
+from instructloop.evaluation.voters import AnyVoter
+
+logger = logging.getLogger(__name__)
+MAIN_SET = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What came out: one table per voter, and every completion with every judgement."""
+
+    tables: Mapping[str, dict[str, Any]]
+    """Voter name to the layout of ``eval/<name>.json``."""
+    rows: Sequence[dict[str, Any]]
+    """Completions; ``set`` names the prompt set (empty: the main one), ``scores`` the voters' numbers."""
+
+    @property
+    def table(self) -> dict[str, Any]:
+        """The first voter's table."""
+        return next(iter(self.tables.values()))
+
+
+def evaluate(
+    models: Models,
+    prompts: Sequence[Prompt],
+    voters: AnyVoter | Mapping[str, AnyVoter],
+    *,
+    sets: Mapping[str, Sequence[Prompt]] | None = None,
+    texts: Sequence[Text] = (),
+    probes: Sequence[Probe] = (),
+    reference: str = "",
+    sampling: SamplingConfig | None = None,
+    n: int = 1,
+    seed: int = 0,
+    samples: int = 2000,
+    shown: int = 48,
+    compute: ComputeConfig | None = None,
+    chat_template: bool = True,
+) -> Evaluation:
+    """Compare models on held-out prompts.
+
+    Args:
+        models: name to path or Candidate, in the order in which they were trained. Few-shot candidates are asked the prompts
+            only: capabilities belong to weights, and those are the base's.
+        prompts: held-out prompts; ``meta["use_case"]`` makes groups.
+        voters: who decides: one voter, or several by name; each makes a table.
+        sets: further prompt sets, reported apart.
+        texts: held-out documents for the LM loss.
+        probes: further held capabilities.
+        reference: the model whose sequence KL to the others is measured (the RL-init SFT); empty measures none.
+        sampling: how completions are drawn; the default is temperature 1, the distribution that was trained.
+        n: completions of each prompt.
+        seed: base of sampling and resampling streams.
+        samples: resamples behind each interval.
+        shown: prompts whose completions are kept for the report.
+        compute: device and precision.
+        chat_template: wrap string prompts as a user turn where the tokenizer has a template.
+
+    Raises:
+        ConfigError: there is no model, voter or prompt, or ``reference`` is none of the models.
+    """
+    named = dict(voters) if isinstance(voters, Mapping) else {"voter": voters}
+    if not models or not named or not prompts:
+        raise ConfigError(f"an evaluation of {len(models)} models by {len(named)} voters on {len(prompts)} prompts shows nothing")
+    if reference and reference not in models:
+        raise ConfigError(f"reference {reference!r} is none of the models", hint=f"models: {', '.join(models)}")
+    every = {MAIN_SET: prompts, **(sets or {})}
+    settings, where = sampling or SamplingConfig(), compute or ComputeConfig()
+    rows: list[dict[str, Any]] = []
+    held: dict[str, dict[str, dict[str, Any]]] = {}
+    with ExitStack() as stack:
+        tether = stack.enter_context(opened(reference, models[reference], where, chat_template=chat_template)) if reference else None
+        for name, model in models.items():
+            with opened(name, model, where, chat_template=chat_template) as subject:
+                rows += _answers(subject, every, tether, sampling=settings, n=n, seed=seed)
+                if not as_candidate(model).template:
+                    held[name] = capabilities(subject, texts=texts, probes=probes, samples=samples, seed=seed)
+            logger.info("%s answered %d prompts", name, sum(len(own) for own in every.values()))
+    tables = {}
+    for name, voter in named.items():
+        judged = {kind: judge_rows([row for row in rows if row["set"] == kind], voter, own) for kind, own in every.items()}
+        for row, one in zip(rows, _in_order(rows, judged), strict=True):
+            row["scores"][name] = one["score"]
+        table = tabulate(judged[MAIN_SET], voter_name=name, samples=samples, seed=seed, shown=shown)
+        table["capabilities"] = held if texts or probes else {}
+        table["reference"] = reference or None
+        table["sets"] = {
+            kind: tabulate(own, voter_name=name, samples=samples, seed=seed, shown=shown)
+            for kind, own in judged.items()
+            if kind != MAIN_SET
+        }
+        tables[name] = table
+    return Evaluation(tables, rows)
+
+
+def _answers(
+    subject: Subject, sets: Mapping[str, Sequence[Prompt]], tether: Subject | None, *, sampling: SamplingConfig, n: int, seed: int
+) -> list[dict[str, Any]]:
+    rows = []
+    for kind, prompts in sets.items():
+        rollouts = subject.answer(prompts, n=n, sampling=sampling, seed=seed)
+        own = sample_rows(subject, prompts, rollouts, n=n)
+        kl = sequence_kl(tether, rollouts, sampling=sampling) if tether is not None and same_tokens(subject, tether) else None
+        for place, row in enumerate(own):
+            row |= {"set": kind, "scores": {}, "kl": None if kl is None else kl[place]}
+        rows += own
+    return rows
+
+
+def _in_order(rows: Sequence[Mapping[str, Any]], judged: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Judged rows of all sets in the order of ``rows``."""
+    waiting = {kind: iter(own) for kind, own in judged.items()}
+    return [next(waiting[row["set"]]) for row in rows]

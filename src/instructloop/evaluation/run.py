@@ -1,0 +1,105 @@
+"""The stage ``instructloop evaluate``: a user's own models, prompts and voters, in a run directory."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from instructloop.config import to_json
+from instructloop.config.evaluation import EvaluationConfig
+from instructloop.core.errors import ConfigError
+from instructloop.core.files import write_jsonl
+from instructloop.core.records import Prompt
+from instructloop.evaluation.capabilities import Probe
+from instructloop.evaluation.comparison import compare_votes
+from instructloop.evaluation.evaluate import evaluate
+from instructloop.evaluation.sampling import Candidate
+from instructloop.evaluation.voters import AnyVoter, RewardModelVoter
+from instructloop.evaluation.votes import read_votes
+from instructloop.formats import read_prompts, read_texts
+from instructloop.runs import Parent, RunDir, parent
+
+logger = logging.getLogger(__name__)
+STAGE = "evaluate"
+
+
+def run_evaluation(
+    cfg: EvaluationConfig,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    voters: Mapping[str, AnyVoter] | None = None,
+    probes: Sequence[Probe] = (),
+) -> Path:
+    """Evaluate and write ``eval/<voter>.json``, ``completions.jsonl`` and ``result.json``.
+
+    Args:
+        cfg: models, prompts, voters.
+        out: the run directory.
+        resume: allow an earlier, killed attempt there; the evaluation starts over, since it is deterministic.
+        voters: further voters by name (a gold function, a judge).
+        probes: further held capabilities.
+
+    Raises:
+        ConfigError: nobody votes, or models vote without prompts.
+    """
+    given = dict(voters or {})
+    if not (given or cfg.reward_model or cfg.votes):
+        raise ConfigError("nobody votes", hint="give --reward-model PATH, or --votes FILE with human votes")
+    if (given or cfg.reward_model) and not (cfg.models and cfg.prompts):
+        raise ConfigError("a reward model that votes needs models and prompts", hint="--models sft=runs/sft ppo=runs/ppo --prompts FILE")
+    run = RunDir.open(out, stage=STAGE, config=to_json(cfg), parents=_parents(cfg), resume=resume)
+    with run:
+        tables: dict[str, dict[str, Any]] = {}
+        if given or cfg.reward_model:
+            if cfg.reward_model:
+                given["reward model"] = RewardModelVoter(cfg.reward_model, cfg.compute, chat_template=cfg.chat_template)
+            done = evaluate(
+                _candidates(cfg),
+                _prompts(cfg.prompts, cfg.limit),
+                given,
+                sets={name: _prompts(path, cfg.limit) for name, path in cfg.named_sets},
+                texts=read_texts(cfg.texts).records if cfg.texts else (),
+                probes=probes,
+                reference=cfg.reference,
+                sampling=cfg.sampling,
+                n=cfg.completions_per_prompt,
+                seed=cfg.seed,
+                samples=cfg.bootstrap_samples,
+                shown=cfg.samples_shown,
+                compute=cfg.compute,
+                chat_template=cfg.chat_template,
+            )
+            tables |= done.tables
+            run.publish_file("completions.jsonl", lambda path: write_jsonl(path, done.rows))
+        if cfg.votes:
+            votes = read_votes(cfg.votes)
+            tables["people"] = compare_votes(votes, samples=cfg.bootstrap_samples, seed=cfg.seed, shown=cfg.samples_shown)
+        write_tables(run, tables)
+    return run.path
+
+
+def write_tables(run: RunDir, tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """Each voter's table as ``eval/<voter>.json``, and the win rates alone as ``result.json``."""
+    for name, table in tables.items():
+        run.evaluation(name.replace(" ", "_"), table)
+    run.result({"n_prompts": max(table["n_prompts"] for table in tables.values()), "wins": {name: t["wins"] for name, t in tables.items()}})
+
+
+def _candidates(cfg: EvaluationConfig) -> dict[str, Candidate]:
+    templates = {name: Path(file).read_text(encoding="utf-8") for name, file in cfg.templates}
+    return {
+        name: Candidate(path=path, template=templates.get(name, ""), stop=cfg.few_shot_stop if name in templates else ())
+        for name, path in cfg.named_models
+    }
+
+
+def _prompts(path: str, limit: int) -> list[Prompt]:
+    loaded = read_prompts(path)
+    return list(loaded.records[: limit or None])
+
+
+def _parents(cfg: EvaluationConfig) -> list[Parent]:
+    files = [("prompts", cfg.prompts), ("reward_model", cfg.reward_model), ("votes", cfg.votes), ("texts", cfg.texts), *cfg.named_sets]
+    named = [parent(role, path) for role, path in files if path]
+    return named + [parent(f"model:{name}", path) for name, path in cfg.named_models]

@@ -1,0 +1,108 @@
+"""Who says which answer is better: a reward model, a function, or (see ``votes``) people.
+
+A voter only ever sees a prompt and the text of a completion, never which model wrote it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from instructloop.config import ComputeConfig
+from instructloop.core.errors import DataError
+from instructloop.core.records import Prompt, prompt_text
+from instructloop.data import TextCodec, TokenSequence, collate
+from instructloop.models import context_tokens, device_of, load_scalar, load_tokenizer
+from instructloop.rewards.learned import score_batch
+
+_SCORING_TOKENS = 16_384
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Judged:
+    """What a voter thinks of one completion."""
+
+    score: float
+    """Higher wins; equal scores tie."""
+    parts: Mapping[str, float] = field(default_factory=dict)
+    """Named components of the score."""
+    flags: Mapping[str, bool | None] = field(default_factory=dict)
+    """Things to count as rates. None: the question does not arise (hedging on known, where nothing is known)."""
+
+
+@runtime_checkable
+class Voter(Protocol):
+    """Scores completions; the higher one of two wins, equal ones tie."""
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[str], /) -> Sequence[float]:
+        """One number a completion."""
+        ...
+
+
+@runtime_checkable
+class Judge(Protocol):
+    """A voter that also tells parts and flags."""
+
+    def judge(self, prompts: Sequence[Prompt], completions: Sequence[str], /) -> Sequence[Judged]:
+        """One judgement a completion."""
+        ...
+
+
+AnyVoter = Voter | Judge | Callable[[Sequence[Prompt], Sequence[str]], Sequence[float | Judged]]
+"""What callers may pass: an object with ``score`` or ``judge``, or a plain function of prompts and completions."""
+
+
+def judge_all(voter: AnyVoter, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Judged]:
+    """Judgements of any kind of voter in one form.
+
+    Raises:
+        DataError: the voter returned too few or too many judgements, or a score that is not finite.
+    """
+    if isinstance(voter, Judge):
+        found: Sequence[float | Judged] = voter.judge(prompts, completions)
+    elif isinstance(voter, Voter):
+        found = voter.score(prompts, completions)
+    else:
+        found = voter(prompts, completions)
+    if len(found) != len(completions):
+        raise DataError(f"the voter returned {len(found)} judgements for {len(completions)} completions", hint="return one each, in order")
+    judged = [one if isinstance(one, Judged) else Judged(score=float(one)) for one in found]
+    for place, one in enumerate(judged):
+        if not abs(one.score) < float("inf"):
+            asked = prompt_text(prompts[place].prompt)
+            raise DataError(f"the voter's score of completion {place} is {one.score} (prompt {asked[:60]!r})", hint="scores must be finite")
+    return judged
+
+
+class RewardModelVoter:
+    """A trained reward model as voter. It reads the text anew with its own tokenizer, as a reader would: finished by EOS.
+
+    Args:
+        path: run or model directory.
+        compute: device and precision.
+        chat_template: wrap prompts in its tokenizer's template.
+    """
+
+    def __init__(self, path: str | Path, compute: ComputeConfig | None = None, *, chat_template: bool = True) -> None:
+        self._model = load_scalar(path, compute or ComputeConfig(), seed=0, trainable=False)
+        self._codec = TextCodec(load_tokenizer(path), chat_template=chat_template, name=str(path))
+
+    def score(self, prompts: Sequence[Prompt], completions: Sequence[str], /) -> list[float]:
+        """Scores in the reward model's unit: 0 is the mean of its demonstrations (spec D8).
+
+        Raises:
+            DataError: a prompt and its completion are longer than the reward model's context.
+        """
+        limit = context_tokens(self._model.trunk)
+        rows = []
+        for prompt, text in zip(prompts, completions, strict=True):
+            head = self._codec.encode_prompt(prompt.prompt)
+            tail = self._codec.encode_completion(text) if text.strip() else [self._codec.eos_id]
+            if len(head) + len(tail) > limit:
+                raise DataError(
+                    f"a prompt and its completion have {len(head) + len(tail)} tokens, the reward model's context holds {limit}",
+                    hint="lower sampling.max_new_tokens or leave out the longest prompts",
+                )
+            rows.append(TokenSequence((*head, *tail), len(head)))
+        batch = collate(rows, self._codec.pad_id).to(device_of(self._model))
+        return [float(score) for score in score_batch(self._model, batch, budget_tokens=_SCORING_TOKENS).tolist()]
