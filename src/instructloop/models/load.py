@@ -65,6 +65,7 @@ def load_causal(path: str | Path, compute: ComputeConfig, *, dropout: float | No
         ConfigError: the architecture is no causal language model.
     """
     place = str(resolve_model(path))
+    _check_directory(place)
     with _reading(place, "causal language model"):
         config = AutoConfig.from_pretrained(place)
         set_dropout(config, dropout or 0.0)
@@ -85,6 +86,7 @@ def load_scalar(
         ConfigError: the architecture has no sequence-classification class, or more than one label.
     """
     place = str(resolve_model(path))
+    _check_directory(place)
     with _reading(place, "model for sequence classification"):
         config = AutoConfig.from_pretrained(place)
         saved = any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
@@ -181,9 +183,17 @@ def _settle(model: Any, inner: PreTrainedModel, compute: ComputeConfig, *, train
         # NOTE: torch gives the row of padding_idx no gradient. Where PAD is EOS that would freeze the embedding of EOS.
         embedding.padding_idx = None
     if compute.gradient_checkpointing and trainable:
-        inner.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # the library's newer name, and the one it had before; both take non-reentrant checkpoints by default
+        getattr(inner, "activation_checkpointing_enable", inner.gradient_checkpointing_enable)()
     model.requires_grad_(trainable)
     return model.eval()
+
+
+def _check_directory(place: str) -> None:
+    if Path(place).is_dir() and not (Path(place) / "config.json").is_file():
+        raise CheckpointError(
+            f"{place} holds no model: config.json is missing", hint="give a directory that save_pretrained() wrote, or a run"
+        )
 
 
 @contextmanager
