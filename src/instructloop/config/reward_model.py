@@ -32,7 +32,9 @@ class RewardModelConfig:
     pair_weighting: str = "per_prompt"
     """``per_prompt``: each prompt's mean over its strict pairs (the paper); ``per_pair``: every pair weighs the same."""
     cross_validation_groups: int = 0
-    """Labeler groups for cross-validation (spec D10: 5); 0 trains one model on all."""
+    """Labeler groups for a cross-validation before the model itself is trained on all (spec D10: 5); 0 leaves it out."""
+    cross_validation_seeds: int = 3
+    """Repetitions of the cross-validation (spec D10)."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Adapters instead of full fine-tuning."""
     optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(lr=1e-4))
@@ -58,3 +60,4 @@ class RewardModelConfig:
             hint="per_prompt or per_pair",
         )
         require(self.cross_validation_groups != 1, "rm.cross_validation_groups must be 0 or at least 2", hint="the paper used 5")
+        require(self.cross_validation_seeds >= 1, f"rm.cross_validation_seeds must be >= 1, got {self.cross_validation_seeds}")

@@ -1,0 +1,200 @@
+"""The reward model: one scalar for a prompt and a completion, learned from rankings of K completions (spec D).
+
+Where the paper is silent or we depart from it:
+- Ties give no pair; a prompt's loss is the mean over its strict pairs (not over all C(K, 2)), and prompts without one are passed over
+  (D5). ``pair_weighting = "per_pair"`` weighs every pair the same instead.
+- The score is read at the last real token, which is EOS (D9 is recalled, not printed); completions are scored with EOS everywhere (T4).
+- The bias that puts labeler demonstrations at mean 0 (D8) is stored in the checkpoint; without demonstrations it is measured on the
+  best-ranked completions of the training prompts.
+- Completions that do not fit are left out of their ranking and counted; identical ones count once.
+- Weights, moments and scores are float32; dropout is off (PPO-11), save that of adapters where asked for.
+"""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from instructloop.config import RewardModelConfig, to_json
+from instructloop.core.errors import ConfigError, DataError
+from instructloop.core.records import Demonstration, Ranking
+from instructloop.data import RankedGroup, TextCodec, batch_at, steps_in, tokenize_demonstrations, tokenize_rankings
+from instructloop.formats import split_by_prompt
+from instructloop.models.adapters import add_lora
+from instructloop.models.load import context_tokens, load_scalar, load_tokenizer
+from instructloop.models.save import save_scalar
+from instructloop.models.scalar import ScalarModel
+from instructloop.runs.rundir import RunDir
+from instructloop.training.cards import reward_model_card
+from instructloop.training.crossval import cross_validate
+from instructloop.training.inputs import input_parents, load_demonstrations, load_rankings, model_path
+from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, resume_state
+from instructloop.training.optim import lr_at, make_optimizer, set_lr, step_checked
+from instructloop.training.rm_loss import accumulate_ranking_gradient, score_groups, score_sequences
+from instructloop.training.rm_report import accuracy_report, pair_accuracy_of, ranking_loss_of
+
+logger = logging.getLogger(__name__)
+
+
+def run_reward_model(
+    cfg: RewardModelConfig,
+    out: Path,
+    *,
+    resume: bool = False,
+    rankings: Sequence[Ranking] | None = None,
+    validation: Sequence[Ranking] | None = None,
+    demonstrations: Sequence[Demonstration] | None = None,
+) -> Path:
+    """The stage ``rm`` in the run directory ``out``: load, train, normalise, publish ``model``, write ``result.json``.
+
+    Args:
+        cfg: the stage's configuration. Several files in ``cfg.data`` are one set: a second round adds its rankings there (D12).
+        out: run directory.
+        resume: continue the run that is there.
+        rankings: records to use instead of ``cfg.data`` (the Python API).
+        validation: records to use instead of ``cfg.validation``.
+        demonstrations: records to use instead of ``cfg.demonstrations``.
+    """
+    if not cfg.model:
+        raise ConfigError("rm.model is empty", hint="name the SFT model: --model DIR")
+    paths = {"trunk": cfg.model, "rankings": cfg.data, "validation": cfg.validation, "demonstrations": cfg.demonstrations}
+    with RunDir.open(out, stage="rm", config=to_json(cfg), parents=input_parents(paths), resume=resume) as run:
+        lenient = cfg.skip_bad_rows
+        rows = load_rankings(cfg.data, rankings, run=run, what="rm.data", skip_bad_rows=lenient)
+        given = load_rankings([cfg.validation], validation, run=run, what="rm.validation", skip_bad_rows=lenient, optional=True)
+        train, held_out = (rows, given) if given else split_by_prompt(rows, cfg.validation_fraction, cfg.seed)
+        written = load_demonstrations(
+            cfg.demonstrations, demonstrations, run=run, what="rm.demonstrations", skip_bad_rows=lenient, optional=True
+        )
+        codec = TextCodec(load_tokenizer(model_path(cfg.model)), chat_template=cfg.chat_template, name=cfg.model)
+        extra: dict[str, Any] = {}
+        if cfg.cross_validation_groups:
+            extra["cross_validation"] = cross_validate(cfg, out, rows, train_one=_train_fold)
+        model = _initial_model(cfg)
+        result = train_reward_model(cfg, run=run, model=model, codec=codec, rankings=train, validation=held_out, demonstrations=written)
+        run.publish("model", lambda path: save_scalar(model, codec, path, card=reward_model_card(cfg, result)))
+        run.result({"stage": "rm", **result, **extra})
+    return out
+
+
+def train_reward_model(
+    cfg: RewardModelConfig,
+    *,
+    run: RunDir,
+    model: ScalarModel,
+    codec: TextCodec,
+    rankings: Sequence[Ranking],
+    validation: Sequence[Ranking] = (),
+    demonstrations: Sequence[Demonstration] = (),
+) -> dict[str, Any]:
+    """Minimise -E log sigma(r(x, y_w) - r(x, y_l)) over the rankings' pairs (eq. 1); returns held-out accuracy and counts."""
+    # 1. K sequences of prompt + completion + EOS for every ranking: one batch element (D3).
+    context = context_tokens(model.trunk)
+    limit = min(cfg.max_tokens or context, context)
+    tokenized = tokenize_rankings(rankings, codec, limit)
+    groups = [group for group in tokenized if next(group.strict_pairs(), None) is not None]
+    held_out = list(tokenize_rankings(validation, codec, limit)) if validation else []
+    if not groups:
+        raise DataError(
+            f"none of the {len(rankings)} rankings has two completions with different ranks that fit into {limit} tokens",
+            hint="a reward model learns from strict preferences; check the ranks, or raise max_tokens",
+        )
+    steps = steps_in(len(groups), cfg.batch_prompts, cfg.epochs)
+    steps = min(steps, cfg.max_steps) if cfg.max_steps else steps
+    _say_what_is_trained(run, dict(tokenized.notes), groups, held_out, steps)
+
+    optimizer = make_optimizer(model, cfg.optimizer)
+    state = TrainState({"model": model}, {"optimizer": optimizer})
+    done, extra = resume_state(run, state)
+    last: dict[str, float] = dict(extra.get("last", {}))
+    budget = cfg.compute.micro_batch_tokens
+    clock = StepClock(run, "rm", steps)
+    scores = None
+    for step in range(done + 1, steps + 1):
+        # 2. The prompts of this step: a pure function of (seed, step).
+        batch = [groups[row] for row in batch_at(step - 1, len(groups), cfg.batch_prompts, cfg.seed, epochs=cfg.epochs)]
+        # 3. K forward passes a prompt; gradient of the mean over prompts of the mean over their strict pairs.
+        model.train()
+        with dropout_stream(cfg.seed, step):
+            stats = accumulate_ranking_gradient(model, batch, codec.pad_id, budget, step=step, per_pair=cfg.pair_weighting == "per_pair")
+        model.eval()
+        # 4. One AdamW step; cosine to 10 % (D6).
+        lr = lr_at(step - 1, steps, cfg.optimizer)
+        set_lr(optimizer, lr)
+        norm = step_checked(optimizer, model, cfg.optimizer.max_grad_norm)
+        metrics = {"loss": stats.loss, "accuracy": stats.accuracy, "pairs": stats.pairs, "lr": lr, "grad_norm": norm}
+        # 5. Held-out loss and accuracy.
+        if held_out and (step == steps or (cfg.evaluate_every and step % cfg.evaluate_every == 0)):
+            scores = score_groups(model, held_out, codec.pad_id, budget)
+            metrics["val_loss"] = ranking_loss_of(held_out, scores)
+            metrics["val_accuracy"] = pair_accuracy_of(held_out, scores)
+        run.metrics(step, "rm", metrics)
+        clock.tick(step, stats.tokens, metrics)
+        last = {name: metrics[name] for name in ("loss", "accuracy")}
+        commit_state(run, step, steps, cfg.checkpoint, state, extra={"last": last})
+    # 6. One bias, so that demonstrations have mean reward 0 (D8).
+    bias = normalize_on_demonstrations(model, codec, demonstrations, groups, limit, budget)
+    # 7. How often it agrees with rankings it never saw, beside the longer-wins rate.
+    result: dict[str, Any] = {**last, "steps": steps, "prompts": len(groups), "pairs": sum(_pairs(group) for group in groups), **bias}
+    result["notes"] = dict(tokenized.notes)
+    if held_out:
+        # the bias shifts all scores alike, so scores of the last step still tell who wins
+        scores = scores or score_groups(model, held_out, codec.pad_id, budget)
+        result["held_out"] = accuracy_report(held_out, scores, seed=cfg.seed)
+        logger.info("held out: %s", {name: value for name, value in result["held_out"].items() if not isinstance(value, dict)})
+    return result
+
+
+@torch.no_grad()
+def normalize_on_demonstrations(
+    model: ScalarModel,
+    codec: TextCodec,
+    demonstrations: Sequence[Demonstration],
+    groups: Sequence[RankedGroup],
+    max_tokens: int,
+    micro_batch_tokens: int,
+) -> dict[str, Any]:
+    """Set the stored bias so that demonstrations (else the best-ranked completions) have mean score 0; the spread stays (D8).
+
+    Returns:
+        ``score_bias``, ``normalized_on`` (how many, of what), and the ``score_std`` of those scores.
+    """
+    if demonstrations:
+        sequences, source = list(tokenize_demonstrations(demonstrations, codec, max_tokens).sequences), "demonstrations"
+    else:
+        sequences = [row for group in groups for row, rank in zip(group.sequences, group.ranks, strict=True) if rank == 0]
+        source = "best-ranked completions"
+    model.score_bias.zero_()
+    scores = torch.tensor(score_sequences(model, sequences, codec.pad_id, micro_batch_tokens), dtype=torch.float64)
+    model.score_bias.fill_(-float(scores.mean()))
+    spread = float(scores.std(correction=0))
+    return {"score_bias": float(model.score_bias), "normalized_on": f"{len(sequences)} {source}", "score_std": spread}
+
+
+def _initial_model(cfg: RewardModelConfig) -> ScalarModel:
+    model = load_scalar(model_path(cfg.model), cfg.compute, seed=cfg.seed)
+    add_lora(model, cfg.lora, seed=cfg.seed)
+    return model
+
+
+def _train_fold(cfg: RewardModelConfig, run: RunDir, train: Sequence[Ranking]) -> tuple[ScalarModel, TextCodec]:
+    """One model of the cross-validation, trained like the real one."""
+    codec = TextCodec(load_tokenizer(model_path(cfg.model)), chat_template=cfg.chat_template, name=cfg.model)
+    model = _initial_model(cfg)
+    train_reward_model(cfg, run=run, model=model, codec=codec, rankings=train)
+    return model, codec
+
+
+def _pairs(group: RankedGroup) -> int:
+    return sum(1 for _ in group.strict_pairs())
+
+
+def _say_what_is_trained(
+    run: RunDir, notes: dict[str, int], groups: Sequence[RankedGroup], held_out: Sequence[RankedGroup], steps: int
+) -> None:
+    logger.info("%d prompts with a strict pair (%d rankings held out), %d steps", len(groups), len(held_out), steps)
+    if run.latest() is None:
+        shown = ", ".join(f"{name} {count}" for name, count in sorted(notes.items()))
+        run.event(0, "input", f"training rankings: {shown}", **notes)

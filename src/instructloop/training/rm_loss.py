@@ -1,0 +1,95 @@
+"""The reward model's loss over a batch of prompts: K forward passes a prompt, one gradient for all of its pairs (spec D3-D5)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+
+from instructloop.data import RankedGroup, TokenSequence, collate, grouped_micro_batches, micro_batches
+from instructloop.models.device import evaluating
+from instructloop.models.scalar import ScalarModel
+from instructloop.objectives.reward import pairwise_ranking_loss
+from instructloop.training.optim import check_loss
+
+
+class BatchStats(NamedTuple):
+    """What one batch showed, over all of its prompts."""
+
+    loss: float
+    """Mean over prompts of the mean over their strict pairs of -ln sigma(r_w - r_l)."""
+    accuracy: float
+    """Share of strict pairs in which the winner scored higher; equal scores count one half."""
+    pairs: int
+    tokens: int
+    """Real tokens that went through the trunk."""
+
+
+def accumulate_ranking_gradient(
+    model: ScalarModel, groups: Sequence[RankedGroup], pad_id: int, micro_batch_tokens: int, *, step: int, per_pair: bool = False
+) -> BatchStats:
+    """Add the gradient of the batch's ranking loss to ``.grad``; the split into micro-batches does not change it (PPO-29).
+
+    A prompt's K completions always share a micro-batch: each is scored once and enters all of its pairs (D4).
+
+    Args:
+        model: the scalar model.
+        groups: the batch's prompts; those without a strict pair are passed over.
+        pad_id: filler.
+        micro_batch_tokens: tokens, padding included, of one forward-backward pass (a single prompt may exceed it).
+        step: the step's number in an error.
+        per_pair: every pair weighs the same, instead of every prompt.
+
+    Raises:
+        TrainingDiverged: the loss is not finite.
+    """
+    pairs = [list(group.strict_pairs()) for group in groups]
+    used = [index for index, found in enumerate(pairs) if found]
+    total_pairs = sum(map(len, pairs))
+    # D3, D5: a prompt's mean over its own strict pairs, then the mean over prompts that have any
+    denominator = total_pairs if per_pair else len(used)
+    loss = right = 0.0
+    for part in grouped_micro_batches([[len(row) for row in groups[index].sequences] for index in used], micro_batch_tokens):
+        rows: list[TokenSequence] = []
+        winners: list[int] = []
+        losers: list[int] = []
+        weights: list[float] = []
+        for index in (used[place] for place in part):
+            winners += [len(rows) + winner for winner, _ in pairs[index]]
+            losers += [len(rows) + loser for _, loser in pairs[index]]
+            weights += [1.0 if per_pair else 1.0 / len(pairs[index])] * len(pairs[index])
+            rows += groups[index].sequences
+        scores = model.scores(collate(rows, pad_id))
+        device = scores.device
+        result = pairwise_ranking_loss(
+            scores,
+            torch.tensor(winners, device=device),
+            torch.tensor(losers, device=device),
+            torch.tensor(weights, device=device),
+            prompts=float(denominator),
+        )
+        check_loss(result.loss, "rm/loss", step).backward()
+        loss += float(result.loss.detach())
+        right += float(result.accuracy) * len(winners)
+    tokens = sum(len(row) for index in used for row in groups[index].sequences)
+    return BatchStats(loss, right / max(1, total_pairs), total_pairs, tokens)
+
+
+def score_sequences(model: ScalarModel, sequences: Sequence[TokenSequence], pad_id: int, micro_batch_tokens: int) -> list[float]:
+    """Scores of any sequences in evaluation mode, stored bias included; independent of how they are batched up to rounding."""
+    scores = [0.0] * len(sequences)
+    with evaluating(model):
+        for rows in micro_batches([len(sequence) for sequence in sequences], micro_batch_tokens):
+            values = model.scores(collate([sequences[row] for row in rows], pad_id)).tolist()
+            for row, value in zip(rows, values, strict=True):
+                scores[row] = value
+    return scores
+
+
+def score_groups(model: ScalarModel, groups: Sequence[RankedGroup], pad_id: int, micro_batch_tokens: int) -> list[list[float]]:
+    """Scores of every completion of every group."""
+    flat = score_sequences(model, [row for group in groups for row in group.sequences], pad_id, micro_batch_tokens)
+    result, start = [], 0
+    for group in groups:
+        result.append(flat[start : start + group.k])
+        start += group.k
+    return result
