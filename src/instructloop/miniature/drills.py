@@ -4,7 +4,7 @@ Each drill gives a request and its solution, both in the corpus's own words (the
 ``tasks``). Test values are never shared with tasks, which use templates of their own.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from instructloop.miniature import words
@@ -53,9 +53,9 @@ def feeling(random: Random) -> tuple[str, str]:
     return f"happy or sad: {mood_sentence(mood, random)}", f"{mood.capitalize()}."
 
 
-def mood_sentence(mood: str, random: Random) -> str:
+def mood_sentence(mood: str, random: Random, names: Sequence[str] = NAMES) -> str:
     """One sentence that is plainly happy or plainly sad."""
-    name, thing = random.choice(NAMES), random.choice(words.THINGS)
+    name, thing = random.choice(names), random.choice(words.THINGS)
     if mood == "happy":
         return random.choice((f"{name} found the {thing} and sang.", f"{name} was {random.choice(words.HAPPY[1:])} all day.", f"{name} won a {thing}."))
     return random.choice((f"{name} lost the {thing} and cried.", f"{name} was {random.choice(words.SAD[1:])} all day.", f"{name} broke the {thing}."))
