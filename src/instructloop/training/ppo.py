@@ -51,6 +51,7 @@ from instructloop.training.ppo_steps import (
     logprobs_of,
     measure_reward,
     refuse_divergence,
+    roll_back,
     usable_prompts,
     values_of,
 )
@@ -193,4 +194,5 @@ def train_ppo(
         clock.tick(step + 1, int(rollouts.batch.lengths.sum()), {name: metrics[name] for name in SHOWN if name in metrics})
         if (step + 1) % cfg.checkpoint.every_steps == 0 or step + 1 == cfg.steps or learner.ended_early or best:
             run.checkpoint(step + 1, learner.save, keep=cfg.checkpoint.keep, best=best)
+    roll_back(run, learner)
     return learner

@@ -103,10 +103,9 @@ def initial_reference(cfg: PPOConfig) -> PreTrainedModel | None:
 
 
 def initial_value_model(cfg: PPOConfig, reward: CheckedReward) -> ScalarModel:
-    """The value network: named, or a copy of the learned reward model (spec E10), or the policy's trunk with a zero
-    head, so that all values are 0 at first (PPO-13).
+    """The value network: named, or a copy of the learned reward model (spec E10), or the policy's trunk with a zero head.
 
-    With ``cfg.lora`` it gets adapters of the same shape; its head is always trained.
+    A zero head predicts 0 everywhere at first (PPO-13). With ``cfg.lora`` it gets adapters of the same shape; its head is always trained.
     """
     learned = reward.inner if isinstance(reward.inner, LearnedReward) else None
     readable = learned is not None and not learned.retokenize

@@ -110,3 +110,16 @@ def evaluate(cfg: PPOConfig, learner: Learner, evaluators: Sequence[Evaluator], 
             if judgement.verdict is not Verdict.CONTINUE:
                 learner.ended_early = f"{judgement.verdict.value}: {judgement.reason}"
     return best
+
+
+def roll_back(run: RunDir, learner: Learner) -> None:
+    """If an evaluator asked for it, give the learner the state of the best iteration; the reason stays."""
+    if not learner.ended_early.startswith(Verdict.ROLL_BACK.value):
+        return
+    best, reason = run.best(), learner.ended_early
+    if best is None:
+        run.event(learner.steps_done, "warning", "an evaluator asked to roll back, but never named a best iteration: the last one stays")
+        return
+    learner.restore(best.path)
+    learner.ended_early = reason
+    run.event(learner.steps_done, "rolled_back", f"the result is iteration {learner.steps_done} ({reason})")
