@@ -5,6 +5,7 @@ from instructloop.config.load import from_command_line, from_mapping, load_toml,
 from instructloop.config.ppo import PPOConfig, RewardSpec
 from instructloop.config.pretrain import PretrainConfig
 from instructloop.config.reward_model import RewardModelConfig
+from instructloop.config.sample import SampleConfig
 from instructloop.config.sft import SFTConfig
 from instructloop.config.shared import CheckpointConfig, ComputeConfig, LoraConfig, OptimizerConfig, SamplingConfig
 
@@ -19,6 +20,7 @@ __all__ = [
     "RewardModelConfig",
     "RewardSpec",
     "SFTConfig",
+    "SampleConfig",
     "SamplingConfig",
     "from_command_line",
     "from_mapping",

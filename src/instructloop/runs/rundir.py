@@ -11,7 +11,6 @@ resuming cuts the logs back to exactly what they held at the commit, so a resume
 Times live in ``timings.jsonl`` alone: ``metrics.jsonl`` is equal bit for bit between a broken and an unbroken run.
 """
 
-import fcntl
 import json
 import logging
 import math
@@ -31,6 +30,7 @@ from instructloop.runs.checkpoints import CheckpointIndex, SavedState
 from instructloop.runs.disk import writing
 from instructloop.runs.environment import code_diff, command_line, environment
 from instructloop.runs.lineage import ARTIFACTS_FILE, LINEAGE_FILE, NOT_HASHED, STATUS_FILE, Parent, is_run, parent_rows
+from instructloop.runs.lock import take_lock
 
 SCHEMA_VERSION = 1
 LOGS = ("metrics.jsonl", "timings.jsonl", "events.jsonl")
@@ -85,7 +85,7 @@ class RunDir:
             )
         with writing(place, "run directory"):
             place.mkdir(parents=True, exist_ok=True)
-        run = cls(place, stage, _take_lock(place))
+        run = cls(place, stage, take_lock(place, "run"))
         try:
             plain = json.loads(json.dumps(config, allow_nan=False))
             if exists:
@@ -294,16 +294,6 @@ def read_status(path: Path) -> dict[str, Any]:
     """``status.json`` of a run; ``status`` is running, done or failed (a killed run still says running)."""
     status: dict[str, Any] = read_json(path / STATUS_FILE)
     return status
-
-
-def _take_lock(path: Path) -> int:
-    handle = os.open(path / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise CheckpointError(f"another process is writing the run {path}", hint="wait for it, or stop it first") from error
-    return handle
 
 
 def _refuse_difference(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

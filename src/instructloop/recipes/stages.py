@@ -1,0 +1,103 @@
+"""Stages that are no training: the miniature's world, labelers and examination, and the report.
+
+Torch-free at import: the pipeline reads the configurations here without loading a model.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from instructloop.config import to_json
+from instructloop.config.shared import ComputeConfig, SamplingConfig, require
+from instructloop.runs import RunDir, parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniatureBuildConfig:
+    """The small world as files: demonstrations, prompts by split, documents."""
+
+    seed: int = 0
+    """Base of every random stream of the stage."""
+    sizes: Mapping[str, int] = field(default_factory=dict)
+    """How many of each file, by name; what is not named keeps its default."""
+
+
+def run_miniature_build(cfg: MiniatureBuildConfig, out: Path, *, resume: bool = False) -> Path:
+    """Write the world's files into the run directory."""
+    from instructloop.miniature.build import build
+
+    with RunDir.open(out, stage="miniature.build", config=to_json(cfg), resume=resume) as run:
+        build(run.path, seed=cfg.seed, sizes=dict(cfg.sizes))
+    return run.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniatureLabelConfig:
+    """Rankings by the simulated labelers."""
+
+    seed: int = 0
+    """Base of every random stream of the stage."""
+    completions: str = ""
+    """``completions.jsonl`` of a ``sample`` stage."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.completions), "miniature.label needs completions", hint="completions = '@sample/completions.jsonl'")
+
+
+def run_miniature_label(cfg: MiniatureLabelConfig, out: Path, *, resume: bool = False) -> Path:
+    """Write ``rankings.jsonl`` into the run directory."""
+    from instructloop.miniature.build import label
+
+    parents = [parent("completions", cfg.completions)]
+    with RunDir.open(out, stage="miniature.label", config=to_json(cfg), parents=parents, resume=resume) as run:
+        run.publish_file("rankings.jsonl", lambda path: label(Path(cfg.completions), path, seed=cfg.seed))
+    return run.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniatureEvaluateConfig:
+    """The models on held-out prompts of the small world, judged by its gold utility."""
+
+    seed: int = 0
+    """Base of every random stream of the stage."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Name to model or run directory, in the order of the loop."""
+    n: int = 400
+    """Held-out prompts."""
+    reference: str = ""
+    """Name of the model that the others' sequence KL is measured against."""
+    few_shot: str = ""
+    """Name of the model that is also asked with worked examples before the question; empty leaves that out."""
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_new_tokens=48))
+    """How completions are drawn."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Device and precision."""
+
+    def __post_init__(self) -> None:
+        require(bool(self.models), "miniature.evaluate needs models", hint="models = { sft = '@sft', ppo = '@ppo' }")
+        require(self.n >= 1, f"miniature.evaluate.n must be >= 1, got {self.n}")
+
+
+def run_miniature_evaluate(cfg: MiniatureEvaluateConfig, out: Path, *, resume: bool = False) -> Path:
+    """Write ``eval/*.json`` into the run directory."""
+    from instructloop.miniature.examine import evaluate
+
+    parents = [parent(f"model:{name}", path) for name, path in cfg.models.items()]
+    with RunDir.open(out, stage="miniature.evaluate", config=to_json(cfg), parents=parents, resume=resume) as run:
+        evaluate(cfg, run)
+    return run.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportConfig:
+    """``report.html`` of the whole pipeline; name the stages it waits for in ``needs``."""
+
+
+def run_report(cfg: ReportConfig, out: Path, *, resume: bool = False) -> Path:
+    """Write ``report.html`` beside ``pipeline.json``, two folders up."""
+    from instructloop.report import write_report
+
+    with RunDir.open(out, stage="report", config=to_json(cfg), resume=resume) as run:
+        path: Path = write_report(run.path.parents[1])
+        run.result({"report": path.name})
+    return run.path
