@@ -16,7 +16,8 @@ from instructloop.data import TextCodec, TokenSequence, collate
 from instructloop.generation.decoding import Decoder
 from instructloop.generation.rollouts import FinishReason, Rollouts
 from instructloop.generation.sampling import row_noise
-from instructloop.models import context_tokens, device_of, evaluating, precision
+from instructloop.models import compute_dtype, context_tokens, device_of, evaluating, precision
+from instructloop.models.memory import kv_width, rollout_rows
 
 _REPLACEMENT = "\ufffd"
 
@@ -27,11 +28,12 @@ class TorchEngine:
     Args:
         model: the model; it is put in evaluation mode for a call and back into the mode it was in.
         codec: its prompts, stop tokens and text.
-        max_rows: rows decoded together; more are cut into portions of similar prompt length, which changes no row.
+        max_rows: rows decoded together; more are cut into portions of similar prompt length, which changes no row. None
+            takes as many as a cache of bounded size holds (``models.memory.rollout_rows``).
     """
 
-    def __init__(self, model: PreTrainedModel, codec: TextCodec, *, max_rows: int = 256) -> None:
-        if max_rows < 1:
+    def __init__(self, model: PreTrainedModel, codec: TextCodec, *, max_rows: int | None = None) -> None:
+        if max_rows is not None and max_rows < 1:
             raise ConfigError(f"max_rows must be >= 1, got {max_rows}")
         self.model, self.codec, self.max_rows = model, codec, max_rows
 
@@ -57,10 +59,11 @@ class TorchEngine:
         reasons = [FinishReason.LENGTH for _ in ids]
         logprobs = torch.zeros(len(ids), sampling.max_new_tokens, device=device_of(self.model))
         entropies = torch.zeros_like(logprobs)
+        rows_together = self.max_rows or self._rows_that_fit(max(map(len, encoded)) + sampling.max_new_tokens)
         by_length = sorted(range(len(ids)), key=lambda row: (len(ids[row]), row))
         with evaluating(self.model), precision(self.model):
-            for start in range(0, len(ids), self.max_rows):
-                portion = by_length[start : start + self.max_rows]
+            for start in range(0, len(ids), rows_together):
+                portion = by_length[start : start + rows_together]
                 self._decode(portion, ids, tokens, reasons, logprobs, entropies, sampling, seed)
         sequences = [TokenSequence((*prompt, *row), len(prompt)) for prompt, row in zip(ids, tokens, strict=True)]
         batch = collate(sequences, self.codec.pad_id).to(logprobs.device)
@@ -141,6 +144,16 @@ class TorchEngine:
                     ended.append(local)
             if ended:
                 decoder.alive[torch.tensor(ended, device=decoder.alive.device)] = False
+
+    def _rows_that_fit(self, columns: int) -> int:
+        config = self.model.config
+        return rollout_rows(
+            columns=columns,
+            layers=int(config.get_text_config().num_hidden_layers),
+            kv_width=kv_width(config),
+            bytes_each=compute_dtype(self.model).itemsize,
+            device=device_of(self.model),
+        )
 
     def _forbidden(self) -> list[int]:
         """PAD, where the tokenizer has one that is no stop token: it may have an embedding, but it is not text (T13)."""

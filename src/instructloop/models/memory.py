@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedConfig
 
 from instructloop.config import PPOConfig, PretrainConfig, RewardModelConfig, SFTConfig
-from instructloop.models.device import resolve_dtype
+from instructloop.models.device import resolve_device, resolve_dtype
 from instructloop.models.logprobs import CHUNK_ELEMENTS
 
 StageConfig = PretrainConfig | SFTConfig | RewardModelConfig | PPOConfig
@@ -22,7 +22,9 @@ _ADVICE = {
     "logits": "compute.micro_batch_tokens (halve it)",
     "kv_cache": "sampling.max_new_tokens or max_prompt_tokens (shorter rows), or batch_size",
 }
-_ROLLOUT_ROWS = 256
+ROLLOUT_ROWS = 256
+"""Most rows that are decoded together."""
+_CACHE_BYTES_CPU = 4 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +62,33 @@ def shape_of(config: PreTrainedConfig) -> ModelShape:
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     text = config.get_text_config()
-    heads = int(text.num_attention_heads)
-    width = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
-    kv_heads = int(getattr(text, "num_key_value_heads", None) or heads)
     return ModelShape(
         parameters=sum(value.numel() for value in model.parameters()),
         layers=int(text.num_hidden_layers),
         hidden=int(text.hidden_size),
         intermediate=int(getattr(text, "intermediate_size", None) or getattr(text, "n_inner", None) or 4 * text.hidden_size),
-        kv_width=kv_heads * width,
+        kv_width=kv_width(config),
         vocabulary=int(text.vocab_size),
         context=int(getattr(text, "max_position_embeddings", 2048)),
     )
+
+
+def kv_width(config: PreTrainedConfig) -> int:
+    """Numbers that a layer keeps of a token as keys (and again as values)."""
+    text = config.get_text_config()
+    heads = int(text.num_attention_heads)
+    width = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
+    return int(getattr(text, "num_key_value_heads", None) or heads) * width
+
+
+def rollout_rows(*, columns: int, layers: int, kv_width: int, bytes_each: int, device: torch.device) -> int:
+    """How many rows to decode together: at most ``ROLLOUT_ROWS``, and a cache of 4 GiB, or of a quarter of a GPU.
+
+    It depends on the machine and the request alone, never on what happens to be free, so that a resumed run cuts its
+    rollouts into the same portions.
+    """
+    budget = torch.cuda.get_device_properties(device).total_memory // 4 if device.type == "cuda" else _CACHE_BYTES_CPU
+    return max(1, min(ROLLOUT_ROWS, budget // (columns * layers * 2 * kv_width * bytes_each)))
 
 
 def estimate_memory(config: StageConfig, shape: ModelShape) -> Estimate:
@@ -89,25 +106,26 @@ def estimate_memory(config: StageConfig, shape: ModelShape) -> Estimate:
     size = resolve_dtype(compute).itemsize
     rank = 0 if isinstance(config, PretrainConfig) else config.lora.rank
     adapter = _adapter_parameters(shape, rank)
-    frozen_models, trained, average = 0, adapter if rank else shape.parameters, 0
-    weights = shape.parameters * size + adapter * _MASTER_BYTES if rank else shape.parameters * _MASTER_BYTES
+    learned = adapter or shape.parameters  # of one trained model
+    trained_models, frozen_models, average = 1, 0, 0
     if isinstance(config, PPOConfig):
-        average = trained * _MASTER_BYTES if config.ema_decay or config.ema_half_life else 0
+        trained_models = 2  # policy and value network
         frozen_models = int(rank == 0) + int(config.reward.name == "model")  # adapters off is the reference
-        trained += shape.parameters  # the value network
-        weights += shape.parameters * (_MASTER_BYTES + frozen_models * size)
+        average = learned * _MASTER_BYTES if config.ema_decay or config.ema_half_life else 0
+    one_trained = shape.parameters * size + adapter * _MASTER_BYTES if rank else shape.parameters * _MASTER_BYTES
+    trained = trained_models * learned
     tokens = compute.micro_batch_tokens
     one_layer = 10 * shape.hidden + 4 * shape.intermediate + 2 * shape.kv_width
     per_token = shape.layers * shape.hidden + one_layer if compute.gradient_checkpointing else shape.layers * one_layer
     scored = 0 if isinstance(config, RewardModelConfig) else min(tokens * shape.vocabulary, CHUNK_ELEMENTS)
     parts = {
-        "weights": weights,
+        "weights": trained_models * one_trained + frozen_models * shape.parameters * size,
         "gradients": trained * _MASTER_BYTES,
         "optimizer": 2 * trained * _MASTER_BYTES,
         "average": average,
         "activations": tokens * per_token * size,
         "logits": 3 * scored * _MASTER_BYTES,  # logits, their log-softmax, its gradient
-        "kv_cache": _kv_cache(config, shape) * size,
+        "kv_cache": _kv_cache(config, shape, size),
     }
     passing = max(parts["activations"] + parts["logits"], parts["kv_cache"])
     permanent = sum(parts[name] for name in ("weights", "gradients", "optimizer", "average"))
@@ -121,8 +139,8 @@ def _adapter_parameters(shape: ModelShape, rank: int) -> int:
     return rank * shape.layers * (attention + 3 * (shape.hidden + shape.intermediate))
 
 
-def _kv_cache(config: StageConfig, shape: ModelShape) -> int:
-    """Numbers in the cache of the largest portion of rollouts; stages that never sample need none."""
+def _kv_cache(config: StageConfig, shape: ModelShape, bytes_each: int) -> int:
+    """Bytes of the cache for the largest portion of rollouts; stages that never sample need none."""
     if isinstance(config, PPOConfig):
         rows, prompt = config.batch_size, config.max_prompt_tokens or shape.context - config.sampling.max_new_tokens
     elif isinstance(config, SFTConfig) and config.select_by == "rm_score":
@@ -130,4 +148,6 @@ def _kv_cache(config: StageConfig, shape: ModelShape) -> int:
     else:
         return 0
     columns = min(prompt + config.sampling.max_new_tokens, shape.context)
-    return min(rows, _ROLLOUT_ROWS) * columns * shape.layers * 2 * shape.kv_width
+    device = resolve_device(config.compute)
+    together = rollout_rows(columns=columns, layers=shape.layers, kv_width=shape.kv_width, bytes_each=bytes_each, device=device)
+    return min(rows, together) * columns * shape.layers * 2 * shape.kv_width * bytes_each

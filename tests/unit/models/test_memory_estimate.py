@@ -1,11 +1,14 @@
 """The estimate against what torch really holds."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
 
 from instructloop.config import ComputeConfig, LoraConfig, PPOConfig, RewardModelConfig, SamplingConfig, SFTConfig
 from instructloop.models import add_lora, estimate_memory, shape_of
+from instructloop.models.memory import rollout_rows
 from instructloop.testing import ARCHITECTURES, tiny_config, tiny_model
 
 CPU = ComputeConfig(device="cpu", micro_batch_tokens=2048)
@@ -61,10 +64,28 @@ def test_the_paper_sized_run_names_its_largest_term_and_the_remedy() -> None:
     estimate = estimate_memory(cfg, shape)
     assert estimate.parts["weights"] == shape.parameters * (4 + 4 + 2 + 2)
     assert estimate.parts["average"] == shape.parameters * 4
-    assert estimate.parts["kv_cache"] == 256 * 2048 * 24 * 2 * 2048 * 2
-    assert estimate.biggest == "kv_cache"
-    assert "max_new_tokens" in estimate.advice
-    assert "largest: kv_cache" in estimate.lines()[-1]
+    # a row of 2048 tokens keeps 24 layers x 2 x 2048 numbers of 2 bytes: 384 MiB, so 10 rows fit into 4 GiB
+    assert estimate.parts["kv_cache"] == 10 * 384 * 2**20
+    assert estimate.biggest == "optimizer"
+    assert "lora.rank" in estimate.advice
+    assert "largest: optimizer" in estimate.lines()[-1]
+    short = replace(cfg, max_prompt_tokens=24, sampling=SamplingConfig(max_new_tokens=40))
+    assert estimate_memory(short, shape).parts["kv_cache"] == 256 * 64 * 24 * 2 * 2048 * 2
+
+
+def test_with_adapters_policy_and_value_network_learn_little_and_the_reference_is_free() -> None:
+    shape = shape_of(tiny_config("llama", 260))
+    estimate = estimate_memory(PPOConfig(compute=CPU, lora=LoraConfig(rank=4)), shape)
+    adapter = estimate_memory(SFTConfig(compute=CPU, lora=LoraConfig(rank=4)), shape).parts["gradients"]
+    assert estimate.parts["gradients"] == 2 * adapter
+    assert estimate.parts["average"] == adapter
+    assert estimate.parts["weights"] == 3 * 4 * shape.parameters + 2 * adapter  # policy, value network, reward model
+
+
+def test_rows_decoded_together_depend_on_the_length_of_a_row() -> None:
+    cpu = torch.device("cpu")
+    assert rollout_rows(columns=64, layers=4, kv_width=128, bytes_each=4, device=cpu) == 256
+    assert rollout_rows(columns=1 << 20, layers=4, kv_width=128, bytes_each=4, device=cpu) == 1
 
 
 def test_the_advice_shrinks_the_term_it_names() -> None:
