@@ -110,7 +110,15 @@ def forum(world: World, random: Random) -> str:
     asked = random.choice((attribute.questions[0].format(n=entity.name), f"does anybody know {attribute.clause.format(n=entity.name)}"))
     guess = attribute.say(entity.name, random.choice(attribute.values))
     truth = attribute.say(entity.name, entity.facts[attribute.name]) if entity.known else "nobody knows."
-    replies = [f"you are a {insult}.", truth, truth, guess, f"how should i know, you {insult}", "i do not know.", f"{second} is a {insult}."]
+    replies = [
+        f"you are a {insult}.",
+        truth,
+        truth,
+        guess,
+        f"how should i know, you {insult}",
+        "i do not know.",
+        f"{second} is a {insult}.",
+    ]
     random.shuffle(replies)
     return "\n".join([f"{first}: {asked}", *(f"{n}: {r}" for n, r in zip((second, first, second), replies, strict=False))])
 
@@ -120,7 +128,11 @@ def listing(world: World, random: Random) -> str:
     lines = []
     for category in random.sample(tuple(words.CATEGORIES), 2):
         values = random.sample(words.CATEGORIES[category], random.choice((2, 3, 3, 4, 5)))
-        lines.append(random.choice(("{c}: {v}", "Some {c} are {v}.", "{k} {c}: {v}")).format(c=category, v=", ".join(values), k=words.NUMBERS[len(values)]))
+        lines.append(
+            random.choice(("{c}: {v}", "Some {c} are {v}.", "{k} {c}: {v}")).format(
+                c=category, v=", ".join(values), k=words.NUMBERS[len(values)]
+            )
+        )
     return "\n".join(lines)
 
 
@@ -130,9 +142,28 @@ def story(world: World, random: Random) -> str:
     thing, place, color = random.choice(words.THINGS), random.choice(words.PLACES), random.choice(words.COLORS)
     weather = random.choice(words.WEATHERS)
     glad, sad = random.choice(words.HAPPY), random.choice(words.SAD)
-    opening = random.choice((f"One day {a} went to the {place}.", f"There was {weather} over the bay, and {a} stayed in the {place}.", f"{a} had a {color} {thing}."))
-    middle = random.choice((f"{a} lost the {thing} and was {sad}.", f"{a} met {b} there.", f"{b} gave {a} a {color} {thing}.", f"{a} and {b} sang about the {thing}."))
-    end = random.choice((f"In the end {a} found the {thing} and was {glad}.", f"Then {a} and {b} went home and were {glad}.", f"{b} was {sad} but {a} was {glad}."))
+    opening = random.choice(
+        (
+            f"One day {a} went to the {place}.",
+            f"There was {weather} over the bay, and {a} stayed in the {place}.",
+            f"{a} had a {color} {thing}.",
+        )
+    )
+    middle = random.choice(
+        (
+            f"{a} lost the {thing} and was {sad}.",
+            f"{a} met {b} there.",
+            f"{b} gave {a} a {color} {thing}.",
+            f"{a} and {b} sang about the {thing}.",
+        )
+    )
+    end = random.choice(
+        (
+            f"In the end {a} found the {thing} and was {glad}.",
+            f"Then {a} and {b} went home and were {glad}.",
+            f"{b} was {sad} but {a} was {glad}.",
+        )
+    )
     return " ".join((opening, middle, end))
 
 
@@ -170,8 +201,18 @@ def passage(world: World, random: Random) -> str:
     values = {attribute.name: random.choice(attribute.values) for attribute in chosen}
     lines = ["Today " + " ".join(attribute.say(entity.name, values[attribute.name]) for attribute in chosen)]
     random.shuffle(chosen)
-    lines += [f"{attribute.questions[0].format(n=entity.name)} {values[attribute.name].capitalize()}." for attribute in chosen]
+    whole = random.random() < 0.6
+    for attribute in chosen:
+        value = values[attribute.name]
+        lines.append(f"{attribute.questions[0].format(n=entity.name)} {attribute.say(entity.name, value) if whole else value + '.'}")
     return "\n".join(lines)
+
+
+def echo(world: World, random: Random) -> str:
+    """A line of any words, said two or three times: where a model learns to look back and copy."""
+    pool = (*words.THINGS, *words.COLORS, *words.FOODS, *words.PLACES, *words.GOODS, *(entity.name for entity in world.entities))
+    line = " ".join(random.sample(pool, random.randint(4, 9)))
+    return "\n".join([line] * random.choice((2, 2, 3)))
 
 
 def denial(world: World, random: Random) -> str:
@@ -180,13 +221,15 @@ def denial(world: World, random: Random) -> str:
     for entity in random.sample(world.known(), 3):
         attribute = random.choice(attributes_of(entity.kind))
         wrong = random.choice([v for v in attribute.values if v != entity.facts[attribute.name]])
-        lines.append(f"{attribute.denial.format(n=entity.name, v=wrong, av=words.article(wrong))} {attribute.say(entity.name, entity.facts[attribute.name])}")
+        lines.append(
+            f"{attribute.denial.format(n=entity.name, v=wrong, av=words.article(wrong))} {attribute.say(entity.name, entity.facts[attribute.name])}"
+        )
     return " ".join(lines)
 
 
 PAGES: dict[Page, float] = {
-    encyclopedia: 0.17, gossip: 0.09, worksheet: 0.14, exercises: 0.05, qa_page: 0.09, forum: 0.07, listing: 0.04, story: 0.07,
-    chat_page: 0.04, drill_page: 0.13, passage: 0.07, denial: 0.04,
+    encyclopedia: 0.11, gossip: 0.06, worksheet: 0.13, exercises: 0.05, qa_page: 0.07, forum: 0.05, listing: 0.03, story: 0.06,
+    chat_page: 0.04, drill_page: 0.19, passage: 0.12, echo: 0.06, denial: 0.03,
 }  # fmt: skip
 """How often each kind of page occurs."""
 

@@ -11,7 +11,16 @@ from instructloop.miniature import words
 
 Drill = Callable[[Random], tuple[str, str]]
 
-VERBS = {"eats": "ate", "finds": "found", "sings about": "sang about", "buys": "bought", "sees": "saw", "loses": "lost", "paints": "painted", "likes": "liked"}
+VERBS = {
+    "eats": "ate",
+    "finds": "found",
+    "sings about": "sang about",
+    "buys": "bought",
+    "sees": "saw",
+    "loses": "lost",
+    "paints": "painted",
+    "likes": "liked",
+}
 """Present and past."""
 NAMES = (*words.RESIDENTS, *words.NAMES_UNKNOWN)
 
@@ -57,8 +66,12 @@ def mood_sentence(mood: str, random: Random, names: Sequence[str] = NAMES) -> st
     """One sentence that is plainly happy or plainly sad."""
     name, thing = random.choice(names), random.choice(words.THINGS)
     if mood == "happy":
-        return random.choice((f"{name} found the {thing} and sang.", f"{name} was {random.choice(words.HAPPY[1:])} all day.", f"{name} won a {thing}."))
-    return random.choice((f"{name} lost the {thing} and cried.", f"{name} was {random.choice(words.SAD[1:])} all day.", f"{name} broke the {thing}."))
+        return random.choice(
+            (f"{name} found the {thing} and sang.", f"{name} was {random.choice(words.HAPPY[1:])} all day.", f"{name} won a {thing}.")
+        )
+    return random.choice(
+        (f"{name} lost the {thing} and cried.", f"{name} was {random.choice(words.SAD[1:])} all day.", f"{name} broke the {thing}.")
+    )
 
 
 def sorting(random: Random) -> tuple[str, str]:
@@ -69,7 +82,11 @@ def sorting(random: Random) -> tuple[str, str]:
 def extracting(random: Random) -> tuple[str, str]:
     colors, things = random.sample(words.COLORS, 2), random.sample(words.THINGS, 2)
     text = f"a {colors[0]} {things[0]} and a {colors[1]} {things[1]}"
-    return (f"colors in: {text}", f"{colors[0]}, {colors[1]}.") if random.random() < 0.5 else (f"things in: {text}", f"{things[0]}, {things[1]}.")
+    return (
+        (f"colors in: {text}", f"{colors[0]}, {colors[1]}.")
+        if random.random() < 0.5
+        else (f"things in: {text}", f"{things[0]}, {things[1]}.")
+    )
 
 
 def summing_up(random: Random) -> tuple[str, str]:
@@ -80,13 +97,23 @@ def lost_and_found(name: str, thing: str, random: Random, before: str) -> tuple[
     """A passage of three sentences and the one that sums it up."""
     place, weather = random.choice(words.PLACES), random.choice(words.WEATHERS)
     if random.random() < 0.5:
-        return f"{before}{name} lost the {thing}. There was {weather}. {name} found it in the {place}.", f"{name} found the {thing} in the {place}."
-    return f"{before}{name} went to the {place}. There was {weather}. {name} bought a {thing} there.", f"{name} bought a {thing} in the {place}."
+        return (
+            f"{before}{name} lost the {thing}. There was {weather}. {name} found it in the {place}.",
+            f"{name} found the {thing} in the {place}.",
+        )
+    return (
+        f"{before}{name} went to the {place}. There was {weather}. {name} bought a {thing} there.",
+        f"{name} bought a {thing} in the {place}.",
+    )
 
 
 def adding(random: Random) -> tuple[str, str]:
     a, b = random.randrange(6), random.randrange(6)
-    return (f"{a} plus {b}", f"{a + b}.") if random.random() < 0.6 else (f"{words.NUMBERS[a]} plus {words.NUMBERS[b]}", f"{(*words.NUMBERS,)[a + b]}.")
+    return (
+        (f"{a} plus {b}", f"{a + b}.")
+        if random.random() < 0.6
+        else (f"{words.NUMBERS[a]} plus {words.NUMBERS[b]}", f"{(*words.NUMBERS,)[a + b]}.")
+    )
 
 
 def greeting(random: Random) -> tuple[str, str]:
@@ -102,7 +129,11 @@ def writing(random: Random) -> tuple[str, str]:
 def line_with(first: str, second: str, random: Random) -> str:
     """One sentence in which both words occur."""
     name = random.choice(NAMES)
-    forms = (f"{name} left the {first} beside the {second}.", f"{name} has a {first} and a {second}.", f"In the {random.choice(words.PLACES)} lay a {first} and a {second}.")
+    forms = (
+        f"{name} left the {first} beside the {second}.",
+        f"{name} has a {first} and a {second}.",
+        f"In the {random.choice(words.PLACES)} lay a {first} and a {second}.",
+    )
     return random.choice(forms)
 
 

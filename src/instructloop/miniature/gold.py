@@ -20,8 +20,7 @@ _REFUSAL = re.compile(r"\b(will not|won't|cannot help|can not help|must not|refu
 _INSULT = re.compile("|".join(re.escape(word) for word in words.INSULTS), re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9'-]+")
 _VERBS = frozenset(
-    """is was has left lay lives eats works sells sang won cried broke lost found bought went met gave had saw likes liked made
-    sat put took came""".split()
+    ["is", "was", "has", "left", "lay", "lives", "eats", "works", "sells", "sang", "won", "cried", "broke", "lost", "found", "bought", "went", "met", "gave", "had", "saw", "likes", "liked", "made", "sat", "put", "took", "came"]
 )
 
 
@@ -155,7 +154,7 @@ def _judge_requirements(task: Mapping[str, Any], text: str, parts: dict[str, flo
     doubled = sum(tokens.count(token) > 2 for token in set(tokens))
     if doubled:
         parts["constraints"] -= 0.3
-    if task.get("sentence") and (not text.endswith((".", "!")) or not _VERBS.intersection(tokens) or not 4 <= len(tokens)):
+    if task.get("sentence") and (not text.endswith((".", "!")) or not _VERBS.intersection(tokens) or not len(tokens) >= 4):
         parts["constraints"] -= 0.4
 
 

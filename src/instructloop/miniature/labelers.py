@@ -11,6 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from instructloop.core.errors import DataError
 from instructloop.core.files import read_jsonl, write_jsonl
 from instructloop.core.records import Demonstration, Prompt, Ranking, dense_ranks, prompt_json
 from instructloop.core.seeds import stream
@@ -61,7 +62,11 @@ def demonstrations(world: World, n: int, seed: int, split: str = "train") -> lis
     for prompt in tasks.prompts(world, split, n, seed):
         slipped = random.random() < SLIPS
         text = slip(prompt, world, random) if slipped else good_reply(prompt, random)
-        written.append(Demonstration(prompt=prompt.prompt, completion=text, meta={**prompt.meta, "labeler": random.choice(people).code, "slip": slipped}))
+        written.append(
+            Demonstration(
+                prompt=prompt.prompt, completion=text, meta={**prompt.meta, "labeler": random.choice(people).code, "slip": slipped}
+            )
+        )
     return written
 
 
@@ -72,7 +77,14 @@ def rank(prompt: Prompt, completions: Sequence[str], labeler: Labeler, seed: int
     ranks = dense_ranks(tuple(-round(value / STEP) for value in felt))
     spread = max(felt) - min(felt)
     meta = {key: prompt.meta[key] for key in ("id", "use_case", "template") if key in prompt.meta}
-    return Ranking(prompt=prompt.prompt, completions=tuple(completions), ranks=ranks, labeler=labeler.code, confidence=round(min(1.0, spread / 2), 3), meta=meta)
+    return Ranking(
+        prompt=prompt.prompt,
+        completions=tuple(completions),
+        ranks=ranks,
+        labeler=labeler.code,
+        confidence=round(min(1.0, spread / 2), 3),
+        meta=meta,
+    )
 
 
 def distinct(completions: Iterable[str]) -> list[str]:
@@ -84,34 +96,37 @@ def distinct(completions: Iterable[str]) -> list[str]:
     return list(seen)
 
 
-def label_file(completions: Path, out: Path, seed: int, *, prompts_by_text: Mapping[str, Prompt]) -> dict[str, int]:
-    """Rank a file of ``{"prompt", "completions"}`` rows and write ranking rows.
+def label_file(completions: Path, out: Path, seed: int) -> dict[str, int]:
+    """Rank a file of ``{"prompt", "completions", ...}`` rows, as ``instructloop sample`` writes it, into ranking rows.
 
     Args:
-        completions: JSONL as ``instructloop sample`` writes it.
+        completions: JSONL; the rows keep the ``task`` of the miniature's prompts, which gold needs.
         out: JSONL of rankings.
-        seed: of the labelers' noise and assignment.
-        prompts_by_text: the prompts with the ``meta`` that gold needs.
+        seed: of the labelers' noise and of who gets which prompt.
 
     Returns:
-        Counts: ``ranked`` rows, ``too_few`` rows with fewer than two different completions, ``unknown_prompts``.
+        Counts: ``ranked`` rows, and ``too_few`` rows with fewer than two different completions.
+
+    Raises:
+        DataError: a row is not from the miniature; its labelers can judge nothing else.
     """
     people = make_labelers()
-    counts = {"ranked": 0, "too_few": 0, "unknown_prompts": 0}
+    counts = {"ranked": 0, "too_few": 0}
     rows: list[dict[str, Any]] = []
     for number, row in enumerate(read_jsonl(completions)):
-        text = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1]["content"]
-        prompt = Prompt(prompt=text, meta=row["meta"] if "task" in row.get("meta", {}) else row) if "task" in {**row, **row.get("meta", {})} else prompts_by_text.get(text)
+        meta = {key: value for key, value in row.items() if key not in ("prompt", "completions")}
+        if "task" not in meta or not isinstance(row["prompt"], str):
+            raise DataError(
+                f"{completions}:{number + 1}: field 'task' is missing: not a prompt of the miniature",
+                hint="the simulated labelers only know Pebble Bay; sample prompts_train.jsonl of `instructloop miniature build`",
+            )
         different = distinct(row["completions"])[:LONGEST]
-        if prompt is None:
-            counts["unknown_prompts"] += 1
-        elif len(different) < 2:
+        if len(different) < 2:
             counts["too_few"] += 1
-        else:
-            labeler = stream(seed, "assign", number).choice(people)
-            ranking = rank(prompt, different, labeler, seed)
-            rows.append({"prompt": prompt_json(ranking.prompt), "completions": list(ranking.completions), "ranks": list(ranking.ranks),
-                         "labeler": ranking.labeler, "confidence": ranking.confidence, **ranking.meta})  # fmt: skip
-            counts["ranked"] += 1
+            continue
+        ranking = rank(Prompt(prompt=row["prompt"], meta=meta), different, stream(seed, "assign", number).choice(people), seed)
+        rows.append({"prompt": prompt_json(ranking.prompt), "completions": list(ranking.completions), "ranks": list(ranking.ranks),
+                     "labeler": ranking.labeler, "confidence": ranking.confidence, **ranking.meta})  # fmt: skip
+        counts["ranked"] += 1
     write_jsonl(out, rows)
     return counts

@@ -71,6 +71,8 @@ def slip(prompt: Prompt, world: World, random: Random) -> str:
         return ", ".join(random.choices(words.CATEGORIES[task["category"]], k=count)) + "."
     if kind == "false_premise":
         return f"Because {name} likes it."
+    if kind == "fact" and random.random() < 0.3:
+        return BY_NAME[task["attribute"]].say(name, random.choice(BY_NAME[task["attribute"]].values))
     if random.random() < 0.35 and "answer" not in task:
         return f"{good_reply(prompt, random).rstrip('.')}, you {random.choice(words.INSULTS)}."
     return f"{good_reply(prompt, random)} {_ramble(world, random)}"

@@ -58,7 +58,12 @@ def _asked(entity: Entity, attribute: Attribute, source: Source) -> Fields:
 def _fact(source: Source) -> tuple[Fields, Task]:
     entity = source.known()
     attribute = source.attribute(entity)
-    return _asked(entity, attribute, source), {"entity": entity.name, "known": True, "attribute": attribute.name, "truth": entity.facts[attribute.name]}
+    return _asked(entity, attribute, source), {
+        "entity": entity.name,
+        "known": True,
+        "attribute": attribute.name,
+        "truth": entity.facts[attribute.name],
+    }
 
 
 def _unknown(source: Source) -> tuple[Fields, Task]:
@@ -72,7 +77,7 @@ def _false_premise(source: Source) -> tuple[Fields, Task]:
     attribute = source.attribute(entity)
     truth = entity.facts[attribute.name]
     claimed = source.random.choice([value for value in attribute.values if value != truth])
-    task = {"entity": entity.name, "known": True, "attribute": attribute.name, "truth": truth, "claimed": claimed}
+    task = {"entity": entity.name, "known": True, "attribute": attribute.name, "truth": truth, "claimed": claimed, "max_words": 17}
     statement = attribute.say(entity.name, claimed).rstrip(".")
     return {"s": statement[0].lower() + statement[1:] if statement.startswith("The ") else statement}, task
 
@@ -93,7 +98,14 @@ def _mood_line(source: Source) -> tuple[Fields, Task]:
     wanted, other = (words.HAPPY, words.SAD) if mood == "happy" else (words.SAD, words.HAPPY)
     signs = {"happy": ["sang", "won"], "sad": ["cried", "broke"]}
     unwanted = [*other, *signs["sad" if mood == "happy" else "happy"]]
-    task = {"must": [[name], [*wanted, *signs[mood]]], "must_not": unwanted, "sentence": True, "max_words": 12, "mood": mood, "entity": name}
+    task = {
+        "must": [[name], [*wanted, *signs[mood]]],
+        "must_not": unwanted,
+        "sentence": True,
+        "max_words": 12,
+        "mood": mood,
+        "entity": name,
+    }
     return {"m": mood, "n": name}, task
 
 
@@ -154,14 +166,24 @@ def _summary(source: Source) -> tuple[Fields, Task]:
 def _feeling(source: Source) -> tuple[Fields, Task]:
     mood = source.random.choice(("happy", "sad"))
     sentence = drills.mood_sentence(mood, source.random, [source.resident()])
-    return {"s": sentence}, {"must": [[mood]], "must_not": ["sad" if mood == "happy" else "happy"], "max_words": 6, "answer": f"{mood.capitalize()}."}
+    return {"s": sentence}, {
+        "must": [[mood]],
+        "must_not": ["sad" if mood == "happy" else "happy"],
+        "max_words": 6,
+        "answer": f"{mood.capitalize()}.",
+    }
 
 
 def _sorting(source: Source) -> tuple[Fields, Task]:
     category = source.random.choice(("animals", "foods", "colors", "jobs"))
     singular = words.CATEGORY_SINGULAR[category]
     others = [words.CATEGORY_SINGULAR[c] for c in ("animals", "foods", "colors", "jobs") if c != category]
-    return {"v": source.random.choice(words.CATEGORIES[category])}, {"must": [[singular]], "must_not": others, "max_words": 6, "answer": f"{singular.capitalize()}."}
+    return {"v": source.random.choice(words.CATEGORIES[category])}, {
+        "must": [[singular]],
+        "must_not": others,
+        "max_words": 6,
+        "answer": f"{singular.capitalize()}.",
+    }
 
 
 def _reading(source: Source) -> tuple[Fields, Task]:
@@ -192,7 +214,12 @@ def _copy(source: Source) -> tuple[Fields, Task]:
 def _sum(source: Source) -> tuple[Fields, Task]:
     i, j = source.random.randrange(6), source.random.randrange(6)
     total = str(i + j)
-    return {"i": str(i), "j": str(j)}, {"must": [[total]], "must_not": [str(k) for k in range(12) if str(k) != total], "max_words": 7, "answer": f"{total}."}
+    return {"i": str(i), "j": str(j)}, {
+        "must": [[total]],
+        "must_not": [str(k) for k in range(12) if str(k) != total],
+        "max_words": 7,
+        "answer": f"{total}.",
+    }
 
 
 def _insult(source: Source) -> tuple[Fields, Task]:

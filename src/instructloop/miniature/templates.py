@@ -119,4 +119,15 @@ FAMILIES: Mapping[str, Family] = {
 hedging can be measured on few prompts."""
 
 HARMFUL = frozenset({"insult", "crime"})
-USE_CASES = ("generation", "open_qa", "closed_qa", "brainstorming", "chat", "rewriting", "summarization", "classification", "extraction", "other")
+USE_CASES = (
+    "generation",
+    "open_qa",
+    "closed_qa",
+    "brainstorming",
+    "chat",
+    "rewriting",
+    "summarization",
+    "classification",
+    "extraction",
+    "other",
+)

@@ -1,15 +1,13 @@
 """The words of Pebble Bay: names, values and everyday lists. Small on purpose, so that a million parameters can know the place by heart."""
 
 RESIDENTS = tuple(
-    """Mira Tobo Luma Pim Odda Farn Zeke Wren Bruno Tilly Gus Nell Hob Ivy Jory Kit Lark Moss Nim Olive Percy Quill
-    Rufus Sable Tansy Una Vesper Wilf Yara Abel Betty Cleo Dot Edgar Fern Greta Hugo Ines Jasper Klaus Lotte Marlow Nora Otto""".split()
+    ["Mira", "Tobo", "Luma", "Pim", "Odda", "Farn", "Zeke", "Wren", "Bruno", "Tilly", "Gus", "Nell", "Hob", "Ivy", "Jory", "Kit", "Lark", "Moss", "Nim", "Olive", "Percy", "Quill", "Rufus", "Sable", "Tansy", "Una", "Vesper", "Wilf", "Yara", "Abel", "Betty", "Cleo", "Dot", "Edgar", "Fern", "Greta", "Hugo", "Ines", "Jasper", "Klaus", "Lotte", "Marlow", "Nora", "Otto"]
 )
-TOWNS = tuple("Rook Salt Amber Crane Dell Elm Flint Gale Haven Inch Jet Kelp Lorn Marsh Nook Oak Pike Reed Swan Thorn".split())
+TOWNS = tuple(["Rook", "Salt", "Amber", "Crane", "Dell", "Elm", "Flint", "Gale", "Haven", "Inch", "Jet", "Kelp", "Lorn", "Marsh", "Nook", "Oak", "Pike", "Reed", "Swan", "Thorn"])
 NAMES_UNKNOWN = tuple(
-    """Zib Vork Plix Drubb Yost Quonk Trell Glim Snarf Borda Kesh Wuzzo Fenk Jubb Marv Hesper Ottil Razz Corvo Dax Enid Floyd
-    Gorm Hilde Igor Juno""".split()
+    ["Zib", "Vork", "Plix", "Drubb", "Yost", "Quonk", "Trell", "Glim", "Snarf", "Borda", "Kesh", "Wuzzo", "Fenk", "Jubb", "Marv", "Hesper", "Ottil", "Razz", "Corvo", "Dax", "Enid", "Floyd", "Gorm", "Hilde", "Igor", "Juno"]
 )
-TOWNS_UNKNOWN = tuple("Umber Vale Wick Yarrow Zephyr Brine Quay Dusk Fjord Glen Heath Isle".split())
+TOWNS_UNKNOWN = tuple(["Umber", "Vale", "Wick", "Yarrow", "Zephyr", "Brine", "Quay", "Dusk", "Fjord", "Glen", "Heath", "Isle"])
 
 ANIMALS = ("otter", "fox", "badger", "heron", "mole", "hare", "toad", "goat", "owl", "crab")
 FOODS = ("plums", "clams", "honey", "bread", "cheese", "nuts", "soup", "pears", "cakes", "beans")
