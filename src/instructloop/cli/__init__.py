@@ -1,1 +1,1 @@
-"""cli."""
+"""The command line: a lazy table of verbs."""

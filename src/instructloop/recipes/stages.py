@@ -60,7 +60,7 @@ class MiniatureEvaluateConfig:
 
     seed: int = 0
     """Base of every random stream of the stage."""
-    models: Mapping[str, str] = field(default_factory=dict)
+    models: dict[str, str] = field(default_factory=dict)
     """Name to model or run directory, in the order of the loop."""
     n: int = 400
     """Held-out prompts."""

@@ -198,7 +198,7 @@ class RunDir:
         """
         return self._publish(name, lambda path: write_directory(path, save))
 
-    def publish_file(self, name: str, write: Callable[[Path], None]) -> Path:
+    def publish_file(self, name: str, write: Callable[[Path], object]) -> Path:
         """Write an artefact file (``rankings.jsonl``) atomically and record its hash."""
 
         def replace(path: Path) -> None:

@@ -1,0 +1,18 @@
+"""``instructloop evaluate``."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from instructloop.cli.arguments import parse_stage
+from instructloop.cli.tables import print_evaluations
+from instructloop.config.evaluation import EvaluationConfig
+
+
+def evaluate(arguments: list[str], prog: str) -> None:
+    """Models side by side."""
+    cfg, given = parse_stage(EvaluationConfig, arguments, prog)
+    from instructloop.evaluation.run import run_evaluation
+
+    out = run_evaluation(cfg, Path(given.out), resume=given.resume)
+    print_evaluations(Console(), out)

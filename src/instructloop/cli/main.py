@@ -1,0 +1,153 @@
+"""The command ``instructloop``: a table of verbs, each loaded only when it is called, so that help is immediate."""
+
+import difflib
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+from instructloop.core.errors import InstructLoopError, MissingExtraError
+
+_EXTRA_OF = {
+    **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors", "peft", "jaxtyping"), "train"),
+    **dict.fromkeys(("matplotlib", "jinja2", "markdown_it", "nh3"), "report"),
+    "pyarrow": "files",
+    "vaderSentiment": "lab",
+}
+
+
+class Verb(NamedTuple):
+    """One line of the table."""
+
+    target: str
+    """``module:function``; called with the remaining arguments and the program name, returns an exit code or None."""
+    summary: str
+    example: str
+
+
+VERBS: dict[str, Verb] = {
+    "run": Verb("run:run", "run a recipe: the whole loop, or the part that is not done yet", "instructloop run miniature --out runs/first"),
+    "train pretrain": Verb(
+        "train:pretrain",
+        "a small base model from scratch",
+        "instructloop train pretrain --data corpus.jsonl --tokenizer my-tokenizer --out runs/base",
+    ),
+    "train sft": Verb(
+        "train:sft",
+        "supervised fine-tuning on demonstrations",
+        "instructloop train sft --model models/base --data demonstrations.jsonl --out runs/sft",
+    ),
+    "train rm": Verb(
+        "train:reward_model",
+        "a reward model from rankings",
+        "instructloop train rm --model runs/sft --data rankings.jsonl --out runs/rm",
+    ),
+    "train ppo": Verb(
+        "train:ppo",
+        "PPO and PPO-ptx against a reward",
+        "instructloop train ppo --model runs/sft --reward-model runs/rm --prompts prompts.jsonl --out runs/ppo",
+    ),
+    "sample": Verb(
+        "sample:sample",
+        "K different completions of each prompt, to be ranked",
+        "instructloop sample --models runs/sft --prompts prompts.jsonl --out runs/to-rank",
+    ),
+    "chat": Verb("chat:chat", "talk to a model", "instructloop chat runs/first/stages/ppo_ptx"),
+    "evaluate": Verb(
+        "evaluate:evaluate",
+        "models side by side on held-out prompts",
+        "instructloop evaluate --models sft=runs/sft ppo=runs/ppo --prompts test.jsonl --reward-model runs/rm --out runs/eval",
+    ),
+    "report": Verb("report:report", "write report.html of a run or a pipeline", "instructloop report runs/first"),
+    "lineage": Verb("provenance:lineage", "what a model or file was made from, back to the labelers", "instructloop lineage runs/ppo"),
+    "verify": Verb("provenance:verify", "hash the whole chain behind a model again", "instructloop verify runs/ppo"),
+    "export": Verb("provenance:export", "copy a model out as a plain Hugging Face directory", "instructloop export runs/ppo my-model"),
+    "doctor": Verb(
+        "doctor:doctor", "what this machine can do; memory of a recipe; the health of a PPO run", "instructloop doctor runs/ppo"
+    ),
+    "miniature build": Verb("miniature:build", "the files of the small world", "instructloop miniature build --out runs/world"),
+    "miniature label": Verb(
+        "miniature:label",
+        "rankings by simulated labelers",
+        "instructloop miniature label --completions runs/to-rank/completions.jsonl --out runs/labels",
+    ),
+    "miniature evaluate": Verb(
+        "miniature:evaluate",
+        "models judged by the small world's gold utility",
+        "instructloop miniature evaluate --models sft=runs/sft ppo=runs/ppo --out runs/gold",
+    ),
+    "lab banana": Verb(
+        "lab:banana",
+        "one reward, three strengths of the KL tether (spec I17, W6)",
+        "instructloop lab banana --out runs/banana --reward contains:banana",
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code.
+
+    0 done, 1 a bug of ours (with its traceback), 2 something the user can mend (error and hint), 3 a check found
+    something (``verify``, ``doctor``), 130 interrupted.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in {"-h", "--help", "help"}:
+        print(_help())
+        return 0
+    if arguments[0] == "--version":
+        from instructloop import __version__
+
+        print(f"instructloop {__version__}")
+        return 0
+    try:
+        return _dispatch(arguments)
+    except InstructLoopError as error:
+        return _complain(error)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRA_OF:
+            raise
+        return _complain(MissingExtraError.for_extra(package, _EXTRA_OF[package]))
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command with --resume goes on (a pipeline needs no flag)", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader has gone; nothing is left to say
+        return 0
+
+
+def _dispatch(arguments: list[str]) -> int:
+    for words in (2, 1):
+        name = " ".join(arguments[:words])
+        if name in VERBS:
+            module, _, function = VERBS[name].target.partition(":")
+            run = cast("Callable[[list[str], str], int | None]", getattr(importlib.import_module(f"instructloop.cli.{module}"), function))
+            return run(arguments[words:], f"instructloop {name}") or 0
+    group = [name for name in VERBS if name.startswith(arguments[0] + " ")]
+    if group and (len(arguments) == 1 or arguments[1] in {"-h", "--help"}):
+        print(_help(group))
+        return 0
+    wanted = " ".join(arguments[:2]) if group else arguments[0]
+    near = difflib.get_close_matches(wanted, group or [*VERBS, *(name.partition(" ")[0] for name in VERBS)], n=1)
+    raise InstructLoopError(
+        f"no command is called {wanted!r}", hint=f"did you mean 'instructloop {near[0]}'?" if near else "see instructloop --help"
+    )
+
+
+def _complain(error: InstructLoopError) -> int:
+    print(f"error: {error.message}", file=sys.stderr)
+    if error.hint:
+        print(f"hint: {error.hint}", file=sys.stderr)
+    return 2
+
+
+def _help(names: Sequence[str] = tuple(VERBS)) -> str:
+    width = max(len(name) for name in names)
+    lines = ["usage: instructloop COMMAND [options]", "", "The whole InstructGPT loop as one program.", ""]
+    lines += [f"  {name:<{width}}  {VERBS[name].summary}" for name in names]
+    lines += ["", "Start here:", f"  {VERBS[names[0]].example}", "", "instructloop COMMAND --help tells more, with an example."]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""The memory that each training stage of a recipe will need, from configurations alone."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from transformers import AutoConfig
+
+from instructloop.config import PPOConfig, PretrainConfig, RewardModelConfig, SFTConfig, from_mapping
+from instructloop.core.errors import ConfigError, InstructLoopError
+from instructloop.models import Estimate, ModelShape, estimate_memory, shape_of
+from instructloop.recipes.recipe import Recipe, Stage
+from instructloop.runs import resolve_model
+
+
+def memory_needs(recipe: Recipe) -> Iterator[tuple[str, Estimate | None, str]]:
+    """(stage, estimate, why there is none) for every training stage."""
+    for stage in recipe.stages:
+        config = from_mapping(stage.kind.config(), stage.resolved(Path("stages")))
+        if not isinstance(config, PretrainConfig | SFTConfig | RewardModelConfig | PPOConfig):
+            continue
+        try:
+            yield stage.name, estimate_memory(config, _shape(recipe, stage, config)), ""
+        except InstructLoopError as error:
+            yield stage.name, None, error.message
+
+
+def _shape(recipe: Recipe, stage: Stage, config: PretrainConfig | SFTConfig | RewardModelConfig | PPOConfig) -> ModelShape:
+    if isinstance(config, PretrainConfig) and not config.init:
+        return _pretrain_shape(config)
+    written = str(stage.values.get("init" if isinstance(config, PretrainConfig) else "model", ""))
+    if written.startswith("@"):
+        name = written[1:].partition("/")[0]
+        before = next(item for item in recipe.stages if item.name == name)
+        return _shape(recipe, before, from_mapping(before.kind.config(), before.resolved(Path("stages"))))
+    path = config.init if isinstance(config, PretrainConfig) else config.model
+    try:
+        return shape_of(AutoConfig.from_pretrained(str(resolve_model(path))))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no model at {path!r}", hint="--set model=PATH") from error
+
+
+def _pretrain_shape(config: PretrainConfig) -> ModelShape:
+    vocabulary = 50_000 if not config.tokenizer else _vocabulary(config.tokenizer)
+    layer = 4 * config.hidden_size**2 + 3 * config.hidden_size * config.intermediate_size
+    return ModelShape(
+        parameters=vocabulary * config.hidden_size + config.layers * layer,
+        layers=config.layers,
+        hidden=config.hidden_size,
+        intermediate=config.intermediate_size,
+        kv_width=config.hidden_size,
+        vocabulary=vocabulary,
+        context=config.context_tokens,
+    )
+
+
+def _vocabulary(path: str) -> int:
+    from instructloop.models import load_tokenizer
+
+    return len(load_tokenizer(path))
