@@ -36,7 +36,7 @@ def banana(arguments: list[str], prog: str) -> None:
     if not given.out:
         raise ConfigError("no directory is named", hint="add --out runs/banana")
     show_progress()
-    from instructloop.recipes.banana import run_banana, table
+    from instructloop.recipes.banana import run_banana, sample_lines, table
 
     path = run_banana(
         Path(given.out), model=given.model, reward=given.reward, betas=given.betas, steps=given.steps, seed=given.seed, resume=given.resume
@@ -46,4 +46,6 @@ def banana(arguments: list[str], prog: str) -> None:
     for row in rows:
         shown.add_row(*row)
     Console().print(shown)
+    for line in sample_lines(path):
+        print(line)
     print(f"picture: {path.with_suffix('.png')}")

@@ -105,7 +105,8 @@ def banana_config(model: Path, reward: RewardSpec, *, beta: float, steps: int, s
         missing_eos="keep",
         chat_template=False,
         sampling=SamplingConfig(max_new_tokens=max_new_tokens),
-        optimizer=OptimizerConfig(lr=5e-4, schedule="constant", warmup_steps=5, warmup_start=0.1),
+        # falling, so that the noise of a whitened batch settles: it is all that moves a policy whose beta is far too high
+        optimizer=OptimizerConfig(lr=5e-4, schedule="linear", final_fraction=0.05, warmup_steps=5, warmup_start=0.1),
         value_optimizer=OptimizerConfig(lr=1e-3, schedule="constant"),
         warn_kl=15.0,
         compute=ComputeConfig(micro_batch_tokens=8192),
@@ -130,7 +131,7 @@ def run_banana(
     Args:
         out: directory of the exercise.
         model: any Hugging Face causal language model; empty takes the base that ships with the package.
-        reward: see ``parse_reward``; empty counts the word "banana"'s stand-in for the model at hand: ``contains:happy``.
+        reward: see ``parse_reward``; empty counts the word "happy", which small models know.
         betas: no tether, a fitting one, one that is far too tight.
         steps: PPO iterations of each.
         seed: base of all random streams.
@@ -243,6 +244,16 @@ def table(path: Path) -> list[list[str]]:
     return lines
 
 
+def sample_lines(path: Path) -> list[str]:
+    """One sample of each regime on the same prompt, as lines for a terminal."""
+    lines: list[str] = []
+    for entry in read_json(path)["samples"]:
+        name = entry["regime"] if entry["beta"] is None else f"{entry['regime']} (beta {entry['beta']:g})"
+        first = entry["completions"][0]
+        lines.append(f"{name}: {first['prompt']} >>> {' '.join(first['completion'].split())}")
+    return lines
+
+
 def draw(out: Path, result: Mapping[str, Any]) -> Path:
     """``banana.png``: reward, sequence KL and distinct-2 of the three regimes over the iterations.
 
@@ -261,7 +272,7 @@ def draw(out: Path, result: Mapping[str, Any]) -> Path:
     reference = result["rows"][0]
     for place, (key, label) in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)
-        if key in reference and key != "kl":
+        if key == "reward":  # distinct-2 depends on the number of samples: there the first iteration is the reference
             axes.axhline(reference[key], color="0.6", linewidth=1, linestyle="--", label="reference")
         for row in result["rows"][1:]:
             metrics = list(read_jsonl(out / f"beta-{row['beta']:g}" / "metrics.jsonl"))
