@@ -56,6 +56,7 @@ class Decoder:
         self.alive = torch.ones(len(prompt_of), dtype=torch.bool, device=self.device)
         self._parts = trunk_and_head(model)
         accepted = inspect.signature((self._parts.trunk if self._parts else model).forward).parameters
+        self._cache_name = "past_key_values" if "past_key_values" in accepted else "cache_params"
         self._takes_positions = "position_ids" in accepted
         self._keeps_logits = "logits_to_keep" in accepted
 
@@ -100,7 +101,7 @@ class Decoder:
 
     def _forward(self, ids: Tensor, cache: Cache, mask: Tensor | None, positions: Tensor) -> Tensor:
         """Logits after the last column of ``ids``. Without padding no mask is passed, which lets attention take its fast path."""
-        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, "past_key_values": cache, "use_cache": True}
+        inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": mask, self._cache_name: cache, "use_cache": True}
         if self._takes_positions:
             inputs["position_ids"] = positions
         if self._parts is not None:

@@ -4,7 +4,7 @@ The library's growing cache copies everything at every token; its static one mak
 This one hands attention a view of what is filled.
 """
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -64,13 +64,17 @@ class RolloutCache(Cache):
         super().__init__(layers=[PreallocatedLayer(capacity) for _ in range(layers)])
 
 
+def is_attention_only(config: PreTrainedConfig) -> bool:
+    """Whether every layer is attention. Recurrent layers cannot skip padding, and keep states of another kind."""
+    text = config.get_text_config()
+    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
+    return kinds <= _PLAIN_LAYERS and bool(getattr(text, "num_attention_heads", 0))
+
+
 def new_cache(config: PreTrainedConfig, capacity: int) -> Cache:
     """A cache for this architecture; those with recurrent layers get the library's own."""
     text = config.get_text_config()
-    kinds = set(getattr(text, "layer_types", None) or ["full_attention"])
-    if kinds <= _PLAIN_LAYERS:
-        return RolloutCache(int(text.num_hidden_layers), capacity)
-    return DynamicCache(config=text)
+    return RolloutCache(int(text.num_hidden_layers), capacity) if is_attention_only(config) else DynamicCache(config=text)
 
 
 def rearrange(cache: Cache, index: Tensor, capacity: int) -> None:
@@ -80,4 +84,4 @@ def rearrange(cache: Cache, index: Tensor, capacity: int) -> None:
             assert isinstance(layer, PreallocatedLayer)
             layer.rearrange(index, capacity)
     else:
-        cache.batch_select_indices(index)
+        cache.reorder_cache(cast(torch.LongTensor, index))  # the library's name for it; repeats are fine

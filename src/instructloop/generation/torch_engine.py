@@ -14,6 +14,7 @@ from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt, PromptContent
 from instructloop.data import TextCodec, TokenSequence, collate
 from instructloop.generation.decoding import Decoder
+from instructloop.generation.kv_cache import is_attention_only
 from instructloop.generation.rollouts import FinishReason, Rollouts
 from instructloop.generation.sampling import row_noise
 from instructloop.models import compute_dtype, context_tokens, device_of, evaluating, precision
@@ -60,10 +61,8 @@ class TorchEngine:
         logprobs = torch.zeros(len(ids), sampling.max_new_tokens, device=device_of(self.model))
         entropies = torch.zeros_like(logprobs)
         rows_together = self.max_rows or self._rows_that_fit(max(map(len, encoded)) + sampling.max_new_tokens)
-        by_length = sorted(range(len(ids)), key=lambda row: (len(ids[row]), row))
         with evaluating(self.model), precision(self.model):
-            for start in range(0, len(ids), rows_together):
-                portion = by_length[start : start + rows_together]
+            for portion in self._portions([len(prompt) for prompt in ids], rows_together):
                 self._decode(portion, ids, tokens, reasons, logprobs, entropies, sampling, seed)
         sequences = [TokenSequence((*prompt, *row), len(prompt)) for prompt, row in zip(ids, tokens, strict=True)]
         batch = collate(sequences, self.codec.pad_id).to(logprobs.device)
@@ -144,6 +143,17 @@ class TorchEngine:
                     ended.append(local)
             if ended:
                 decoder.alive[torch.tensor(ended, device=decoder.alive.device)] = False
+
+    def _portions(self, lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
+        """Row numbers decoded together: of similar prompt length, and of equal length where padding could not be masked."""
+        mixed = is_attention_only(self.model.config)
+        portion: list[int] = []
+        for row in sorted(range(len(lengths)), key=lambda row: (lengths[row], row)):
+            if portion and (len(portion) == rows or (not mixed and lengths[portion[0]] != lengths[row])):
+                yield portion
+                portion = []
+            portion.append(row)
+        yield portion
 
     def _rows_that_fit(self, columns: int) -> int:
         config = self.model.config

@@ -45,10 +45,11 @@ _taken_apart: WeakKeyDictionary[nn.Module, TrunkAndHead | None] = WeakKeyDiction
 def trunk_and_head(model: PreTrainedModel) -> TrunkAndHead | None:
     """Take a model apart, or None if its forward does more than trunk and head (logit scaling, soft-capping, a norm between).
 
-    Found by experiment once per model, not by a list of names: what reaches the head must be the trunk's output, and
+    Found by experiment once per model and head, not by a list of names: what reaches the head must be the trunk's output, and
     what leaves the head must be the logits, tried with values of -1000..1000 that no scaling or capping leaves alone.
     """
-    if model not in _taken_apart:
+    known = _taken_apart.get(model)
+    if model not in _taken_apart or (known is not None and known.head is not model.get_output_embeddings()):
         _taken_apart[model] = _take_apart(model)
     return _taken_apart[model]
 

@@ -74,9 +74,11 @@ def shape_of(config: PreTrainedConfig) -> ModelShape:
 
 
 def kv_width(config: PreTrainedConfig) -> int:
-    """Numbers that a layer keeps of a token as keys (and again as values)."""
+    """Numbers that a layer keeps of a token as keys (and again as values); recurrent architectures without attention keep none."""
     text = config.get_text_config()
-    heads = int(text.num_attention_heads)
+    heads = int(getattr(text, "num_attention_heads", 0) or 0)
+    if heads == 0:
+        return 0
     width = int(getattr(text, "head_dim", None) or text.hidden_size // heads)
     return int(getattr(text, "num_key_value_heads", None) or heads) * width
 
@@ -88,7 +90,7 @@ def rollout_rows(*, columns: int, layers: int, kv_width: int, bytes_each: int, d
     rollouts into the same portions.
     """
     budget = torch.cuda.get_device_properties(device).total_memory // 4 if device.type == "cuda" else _CACHE_BYTES_CPU
-    return max(1, min(ROLLOUT_ROWS, budget // (columns * layers * 2 * kv_width * bytes_each)))
+    return max(1, min(ROLLOUT_ROWS, budget // max(1, columns * layers * 2 * kv_width * bytes_each)))
 
 
 def estimate_memory(config: StageConfig, shape: ModelShape) -> Estimate:

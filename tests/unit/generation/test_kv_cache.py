@@ -1,13 +1,13 @@
 """The cache written in place, against the library's growing cache."""
 
+import pytest
 import torch
-from transformers import DynamicCache, JambaConfig, MistralConfig, MistralForCausalLM
+from transformers import AutoModelForCausalLM, DynamicCache, JambaConfig, Lfm2Config, MambaConfig, MistralConfig, PreTrainedConfig
 
 from instructloop.config import SamplingConfig
 from instructloop.core.records import Prompt
 from instructloop.generation import TorchEngine
 from instructloop.generation.kv_cache import RolloutCache, new_cache, rearrange
-from instructloop.models import completion_logprobs
 from instructloop.testing import tiny_codec, tiny_config
 
 
@@ -43,27 +43,32 @@ def test_recurrent_architectures_get_the_librarys_cache() -> None:
     assert isinstance(new_cache(JambaConfig(num_hidden_layers=4, attn_layer_period=2, attn_layer_offset=1), 8), DynamicCache)
 
 
-def test_a_sliding_window_reaches_as_far_as_in_a_full_forward() -> None:
-    """Rows of different length, longer than the window: the mask must count from each row's own start."""
-    config = MistralConfig(
-        vocab_size=260,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=6,
-        max_position_embeddings=128,
-        pad_token_id=0,
-    )
+TOKENS = {"vocab_size": 260, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+SHAPE = {**TOKENS, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MistralConfig(**SHAPE, sliding_window=6, max_position_embeddings=128),
+        Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"], max_position_embeddings=128),
+        MambaConfig(**TOKENS, hidden_size=32, num_hidden_layers=2),
+    ],
+    ids=["sliding window", "convolution and attention", "recurrent"],
+)
+def test_architectures_of_other_kinds_sample_what_they_rescore(config: PreTrainedConfig) -> None:
+    """Prompts of different length, one longer than the window: a mask must count from each row's own start."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        model = MistralForCausalLM(config).eval()
+        model = AutoModelForCausalLM.from_config(config).eval()
     with torch.no_grad():
         for value in model.parameters():
             if value.dim() > 1:
-                value.mul_(5)
+                value.mul_(3)
     prompts = [Prompt(prompt="a long prompt beyond the window"), Prompt(prompt="b")]
     rollouts = TorchEngine(model, tiny_codec()).generate(prompts, n=3, sampling=SamplingConfig(max_new_tokens=20), seed=0)
-    rescored = completion_logprobs(model, rollouts.batch)
-    torch.testing.assert_close(rescored.logprobs.detach(), rollouts.logprobs, atol=1e-4, rtol=0)
+    for row, logprobs in zip(rollouts.batch.sequences(), rollouts.logprobs, strict=True):
+        full = model(torch.tensor([row.ids]), use_cache=False).logits[0].detach().log_softmax(-1)
+        places = range(row.prompt_length, len(row))
+        expected = torch.stack([full[place - 1, row.ids[place]] for place in places])
+        torch.testing.assert_close(logprobs[: row.completion_length], expected, atol=1e-4, rtol=0)

@@ -96,6 +96,14 @@ def test_soft_capping_is_found_even_where_all_logits_are_tiny() -> None:
     assert trunk_and_head(model) is None
 
 
+def test_a_new_head_is_noticed() -> None:
+    model = tiny_model("llama")
+    before = completion_logprobs(model, collate(ROWS, 0)).logprobs
+    model.lm_head = nn.Linear(32, 260, bias=False)
+    assert_equals_full_forward(model, 1.0)
+    assert not torch.allclose(before, completion_logprobs(model, collate(ROWS, 0)).logprobs)
+
+
 def test_taking_a_model_apart_leaves_mode_and_gradients_alone() -> None:
     model = tiny_model("gpt2").train()
     model.transformer.h[0].eval()
