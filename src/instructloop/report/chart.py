@@ -1,0 +1,206 @@
+"""Charts as inline SVG: lines, paths through a plane, and interval marks. Colors are classes, so that light, dark and print share one drawing."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup, escape
+
+from instructloop.report.numbers import Estimate, number
+
+WIDTH, HEIGHT = 360, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 24
+_MOST_POINTS = 240
+_SMOOTH_FROM = 40
+COLORS = 8
+"""Classes ``c0`` to ``c7`` exist in the style sheet."""
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One line: its points in order, its color class and how it is drawn."""
+
+    label: str
+    points: Sequence[Point]
+    color: int = 0
+    dashed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Frame:
+    """Data ranges and their place on the canvas."""
+
+    left: float
+    right: float
+    low: float
+    high: float
+
+    def x(self, value: float) -> float:
+        return _LEFT + (value - self.left) / (self.right - self.left) * (WIDTH - _LEFT - _RIGHT)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - _BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - _TOP - _BOTTOM)
+
+
+def line_chart(series: Sequence[Series], *, title: str, x_label: str = "step") -> Markup:
+    """A small chart of curves over steps. Noisy curves are drawn faint, with their running mean on top."""
+    shown = [one for one in series if one.points]
+    if not shown:
+        return Markup("")
+    frame = _frame([one.points for one in shown])
+    body = _axes(frame, x_label)
+    for one in shown:
+        points = thinned(one.points)
+        color = f"c{one.color % COLORS}" + (" dashed" if one.dashed else "")
+        if len(points) == 1:
+            body.append(_dot(frame, points[0], color, one.label))
+            continue
+        noisy = len(one.points) >= _SMOOTH_FROM and not one.dashed
+        if noisy:
+            body.append(_line(frame, points, f"line faint {color}", ""))
+        body.append(_line(frame, thinned(smoothed(one.points)) if noisy else points, f"line {color}", one.label))
+    return _svg(body, title, _told(shown))
+
+
+def path_chart(series: Sequence[Series], marks: Sequence[tuple[str, Point, int]], *, title: str, x_label: str, y_label: str) -> Markup:
+    """Paths through a plane (reward against KL) with labeled marks at ends that matter."""
+    shown = [one for one in series if one.points]
+    points = [one.points for one in shown] + [[point] for _, point, _ in marks]
+    if not points:
+        return Markup("")
+    frame = _frame(points)
+    body = [*_axes(frame, x_label), Markup('<text class="tick" x="{}" y="{}">{}</text>').format(_LEFT + 4, _TOP + 8, y_label)]
+    for one in shown:
+        color = f"c{one.color % COLORS}"
+        body.append(_line(frame, thinned(smoothed(one.points, span=5)), f"line {color}", one.label))
+        body += [_dot(frame, point, f"small {color}", "") for point in thinned(one.points, 60)]
+    for label, point, index in marks:
+        body.append(_dot(frame, point, f"c{index % COLORS}", label))
+    return _svg(body, title, _told(shown))
+
+
+def interval_mark(estimate: Estimate, *, low: float, high: float, color: int, reference: float | None = None) -> Markup:
+    """A dot with its interval as a whisker on a horizontal scale; drawn in per cent of the width, so it never gets squeezed."""
+
+    def place(value: float) -> str:
+        share = (min(max(value, low), high) - low) / ((high - low) or 1.0)
+        return f"{2 + 96 * share:.2f}%"
+
+    told = f"{estimate.text()} {estimate.interval()}"
+    parts = [Markup('<svg class="mark c{}" role="img" aria-label="{}">').format(color % COLORS, told)]
+    parts.append(Markup('<line class="rail" x1="2%" x2="98%" y1="50%" y2="50%"/>'))
+    if reference is not None and low <= reference <= high:
+        parts.append(Markup('<line class="reference" x1="{0}" x2="{0}" y1="0" y2="100%"/>').format(place(reference)))
+    if estimate.low is not None and estimate.high is not None:
+        parts.append(Markup('<line class="whisker" x1="{}" x2="{}" y1="50%" y2="50%"/>').format(place(estimate.low), place(estimate.high)))
+    parts.append(Markup('<circle class="dot" cx="{}" cy="50%" r="4.5"/></svg>').format(place(estimate.value)))
+    return Markup("").join(parts)
+
+
+def scale_of(estimates: Sequence[Estimate], *, include: float | None = None) -> tuple[float, float]:
+    """A scale that shows all intervals with some air; shares stay within 0 and 1."""
+    ends = [end for one in estimates for end in (one.value, one.low, one.high) if end is not None]
+    if include is not None:
+        ends.append(include)
+    low, high = min(ends), max(ends)
+    air = 0.08 * (high - low) or abs(high) * 0.1 or 0.1
+    if all(one.share for one in estimates):
+        return max(0.0, low - air), min(1.0, high + air)
+    return low - air, high + air
+
+
+def ticks(low: float, high: float, most: int = 5) -> list[float]:
+    """Round numbers (1, 2, 5 times a power of ten) within the range, at most ``most`` of them."""
+    span = high - low
+    if not span > 0:
+        return [low]
+    step = 10.0 ** math.floor(math.log10(span / most))
+    while span / step > most:
+        step *= 2.5 if f"{step:e}".startswith("2") else 2
+    first = math.ceil(low / step - 1e-9)
+    last = math.floor(high / step + 1e-9)
+    return [round(place * step, 12) for place in range(first, last + 1)]
+
+
+def smoothed(points: Sequence[Point], span: int = 0) -> list[Point]:
+    """Centered running mean over ``span`` points (default: a twelfth of them); the window shrinks towards the ends."""
+    width = span or max(3, len(points) // 12)
+    half = width // 2
+    result = []
+    for place, (x, _) in enumerate(points):
+        reach = min(half, place, len(points) - 1 - place)
+        window = points[place - reach : place + reach + 1]
+        result.append((x, sum(y for _, y in window) / len(window)))
+    return result
+
+
+def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
+    """At most about ``most`` points: of each stretch the lowest and the highest, so that spikes stay visible; both ends stay."""
+    if len(points) <= most:
+        return list(points)
+    stretch = math.ceil(2 * len(points) / most)
+    kept = [points[0]]
+    for start in range(1, len(points) - 1, stretch):
+        piece = points[start : min(start + stretch, len(points) - 1)]
+        ends = {min(piece, key=lambda point: point[1]), max(piece, key=lambda point: point[1])}
+        kept += sorted(ends)
+    return [*kept, points[-1]]
+
+
+def _frame(lines: Sequence[Sequence[Point]]) -> _Frame:
+    xs = [x for points in lines for x, _ in points]
+    ys = [y for points in lines for _, y in points]
+    left, right, low, high = min(xs), max(xs), min(ys), max(ys)
+    if left == right:
+        left, right = left - 0.5, right + 0.5
+    air = 0.06 * (high - low) or abs(high) * 0.1 or 0.5
+    # a curve that never goes below zero does not get an axis that does
+    return _Frame(left, right, max(0.0, low - air) if low >= 0 else low - air, high + air)
+
+
+def _axes(frame: _Frame, x_label: str) -> list[Markup]:
+    body = []
+    for value in ticks(frame.low, frame.high):
+        y = f"{frame.y(value):.1f}"
+        body.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(_LEFT, WIDTH - _RIGHT, y, y))
+        body.append(Markup('<text class="tick end" x="{}" y="{}" dy=".32em">{}</text>').format(_LEFT - 6, y, number(value)))
+    places = ticks(frame.left, frame.right)
+    for value in places:
+        x = f"{min(frame.x(value), WIDTH - 14):.1f}"
+        body.append(Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(x, HEIGHT - 8, number(value)))
+    gap = frame.x(places[1]) - frame.x(places[0]) if len(places) > 1 else 0.0
+    if places and gap > 44:
+        middle = f"{frame.x(places[-1]) - gap / 2:.1f}"
+        body.append(Markup('<text class="tick mid soft" x="{}" y="{}">{}</text>').format(middle, HEIGHT - 8, x_label))
+    return body
+
+
+def _line(frame: _Frame, points: Sequence[Point], kind: str, label: str) -> Markup:
+    places = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
+    return Markup('<polyline class="{}" points="{}">{}</polyline>').format(kind, places, _title(label))
+
+
+def _dot(frame: _Frame, point: Point, kind: str, label: str) -> Markup:
+    radius = 1.6 if kind.startswith("small") else 4
+    return Markup('<circle class="dot {}" cx="{}" cy="{}" r="{}">{}</circle>').format(
+        kind, f"{frame.x(point[0]):.1f}", f"{frame.y(point[1]):.1f}", radius, _title(label)
+    )
+
+
+def _title(label: str) -> Markup:
+    return Markup("<title>{}</title>").format(label) if label else Markup("")
+
+
+def _told(series: Sequence[Series]) -> str:
+    """What the chart shows, for those who do not see it."""
+    return "; ".join(
+        f"{one.label}: from {number(one.points[0][1])} at {number(one.points[0][0])} to {number(one.points[-1][1])} at {number(one.points[-1][0])}"
+        for one in series
+    )
+
+
+def _svg(body: Sequence[Markup], title: str, told: str) -> Markup:
+    head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, escape(f"{title}. {told}"))
+    return head + Markup("").join(body) + Markup("</svg>")

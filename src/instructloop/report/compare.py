@@ -1,0 +1,255 @@
+"""Comparison files (``eval/*.json``) as rows to draw: who wins, scores and flags, held capabilities, samples."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from markupsafe import Markup
+
+from instructloop.report import chart
+from instructloop.report.numbers import Estimate, estimate
+from instructloop.report.read import StageFiles, Story
+from instructloop.report.tell import words
+
+_ALL_PAIRS_UP_TO = 5
+_PLAIN = ("base", "pretrained")
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One estimate with its drawing."""
+
+    label: str
+    estimate: Estimate
+    mark: Markup
+    color: int
+    note: str = ""
+    against: str = ""
+    """The model on the other side of a comparison."""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Estimates by model (rows) and quantity (columns)."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[tuple[str, int, Sequence[Estimate | None]]]
+    """Model, color, cells."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One quantity of every model, drawn on one scale."""
+
+    title: str
+    note: str
+    bars: Sequence[Bar]
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonView:
+    """One voter's view of one prompt set."""
+
+    title: str
+    voter: str
+    n_prompts: int
+    models: Sequence[tuple[str, int]]
+    wins: Sequence[Bar]
+    matrix: Sequence[tuple[str, int, Sequence[Estimate | None]]]
+    tables: Sequence[Table]
+    by_case: Block | None
+    capabilities: Sequence[Block]
+    samples: Sequence[Mapping[str, Any]]
+    path: str
+    sets: Sequence["ComparisonView"] = field(default_factory=tuple)
+
+
+def comparisons(story: Story) -> list[ComparisonView]:
+    """All comparisons of a story, the one with most prompts first among those of one stage."""
+    found = []
+    for stage in story.stages:
+        tables = {name: row for name, row in stage.evaluations.items() if row.get("kind") == "comparison"}
+        for name, row in sorted(tables.items(), key=lambda item: (-int(item[1].get("n_prompts", 0)), item[0])):
+            found.append(_view(row, f"{stage.name}/eval/{name}.json", ""))
+    return found
+
+
+def color_of(story: Story, name: str) -> int | None:
+    """The color of the model that a stage made: that of the model of the same name in the first comparison."""
+    for stage in story.stages:
+        for row in stage.evaluations.values():
+            for place, model in enumerate(row.get("models", ())):
+                if same_name(model, name):
+                    return place
+    return None
+
+
+def same_name(first: str, second: str) -> bool:
+    """``PPO-ptx`` and ``ppo_ptx`` are one."""
+    return first.lower().replace("-", "").replace("_", "") == second.lower().replace("-", "").replace("_", "")
+
+
+def rival(models: Sequence[str]) -> str | None:
+    """What the last model is first of all compared with: the SFT model if there is one, else the model before it."""
+    earlier = list(models[:-1])
+    return next((name for name in reversed(earlier) if "sft" in name.lower()), earlier[-1] if earlier else None)
+
+
+def plain_base(models: Sequence[str]) -> str | None:
+    """The base model, if it takes part."""
+    return next((name for name in models if name.lower() in _PLAIN), None)
+
+
+def win_of(row: Mapping[str, Any], a: str, b: str) -> Estimate | None:
+    """A's win rate over B from the ``wins`` of a comparison, in whichever direction it is stored."""
+    for one in row.get("wins", ()):
+        if (one["a"], one["b"]) == (a, b):
+            return estimate(one)
+        if (one["a"], one["b"]) == (b, a) and (found := estimate(one)) is not None:
+            low = None if found.high is None else 1 - found.high
+            high = None if found.low is None else 1 - found.low
+            return replace(found, value=1 - found.value, low=low, high=high)
+    return None
+
+
+def _view(row: Mapping[str, Any], path: str, title: str) -> ComparisonView:
+    models = list(row.get("models", ()))
+    colors = {name: place % chart.COLORS for place, name in enumerate(models)}
+    return ComparisonView(
+        title=title,
+        voter=str(row.get("voter") or "the voter"),
+        n_prompts=int(row.get("n_prompts", 0)),
+        models=list(colors.items()),
+        wins=_forest(row, models, colors),
+        matrix=[(a, colors[a], [None if a == b else win_of(row, a, b) for b in models]) for a in models],
+        tables=_tables(row, models, colors),
+        by_case=_by_case(row, models, colors),
+        capabilities=_capabilities(row, models, colors),
+        samples=[sample | {"set": title} for sample in map(dict, row.get("samples", ()))],
+        path=path,
+        sets=[_view(own, path, str(name)) for name, own in (row.get("sets") or {}).items()],
+    )
+
+
+def _forest(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, int]) -> list[Bar]:
+    bars = []
+    for a in reversed(models):
+        if len(models) > _ALL_PAIRS_UP_TO and a != models[-1]:
+            break
+        for b in reversed(models[: models.index(a)]):
+            if (found := win_of(row, a, b)) is not None:
+                mark = chart.interval_mark(found, low=0, high=1, color=colors[a], reference=0.5)
+                bars.append(Bar(a, found, mark, colors[a], verdict(found), b))
+    return bars
+
+
+def verdict(found: Estimate) -> str:
+    """What an interval says about one half, in a word."""
+    if found.low is None or found.high is None:
+        return ""
+    return "better" if found.low > 0.5 else "worse" if found.high < 0.5 else "undecided"
+
+
+def _tables(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, int]) -> list[Table]:
+    scores = {name: row.get("scores", {}).get(name, {}) for name in models}
+    tables = []
+    parts = _names(one.get("parts", {}) for one in scores.values())
+    if any(estimate(one) for one in scores.values()):
+        cells = [
+            (name, colors[name], [estimate(scores[name]), *(estimate(scores[name].get("parts", {}).get(part)) for part in parts)])
+            for name in models
+        ]
+        tables.append(Table("Mean score and its parts", ["score", *(words(part) for part in parts)], cells))
+    if flags := _names(one.get("flags", {}) for one in scores.values()):
+        rates = [(name, colors[name], [_asked(scores[name].get("flags", {}).get(flag)) for flag in flags]) for name in models]
+        note = "Each rate counts only the prompts where the question arises."
+        tables.append(Table("How often", [words(flag) for flag in flags], rates, note))
+    described = {name: row.get("descriptions", {}).get(name, {}) for name in models}
+    if kinds := _names(described.values()):
+        shown = [
+            (name, colors[name], [estimate(described[name].get(kind), share=kind in {"ended", "different"}) for kind in kinds])
+            for name in models
+        ]
+        names = {
+            "ended": "ends by itself",
+            "kl": "KL to the reference (nats)",
+            "distinct_2": "distinct-2",
+            "different": "different replies",
+            "words": "words",
+        }
+        tables.append(Table("The shape of the replies", [names.get(kind, words(kind)) for kind in kinds], shown))
+    return tables
+
+
+def _asked(row: Any) -> Estimate | None:
+    found = estimate(row)
+    return found if found is not None and found.n else None
+
+
+def _names(rows: Any) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _by_case(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, int]) -> Block | None:
+    last, other = (models[-1], rival(models)) if models else ("", None)
+    if other is None:
+        return None
+    bars = []
+    for name, own in (row.get("groups") or {}).items():
+        if (found := win_of(own, last, other)) is not None:
+            mark = chart.interval_mark(found, low=0, high=1, color=colors[last], reference=0.5)
+            bars.append(Bar(words(name), found, mark, colors[last], verdict(found)))
+    bars.sort(key=lambda bar: -bar.estimate.value)
+    return Block(f"{last} over {other}, by use case", "", bars) if len(bars) > 1 else None
+
+
+def _capabilities(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, int]) -> list[Block]:
+    held = row.get("capabilities") or {}
+    blocks = []
+    for name in _names(held.get(model, {}) for model in models):
+        share = not name.endswith("loss") and all(
+            0 <= one.value <= 1 for model in models if (one := estimate(held.get(model, {}).get(name)))
+        )
+        found = {model: one for model in models if (one := estimate(held.get(model, {}).get(name), share=share)) is not None}
+        if not found:
+            continue
+        low, high = scale_from_zero(list(found.values())) if share else chart.scale_of(list(found.values()))
+        lower = any(held[model].get(name, {}).get("better") == "lower" for model in found) or name.endswith("loss")
+        start = next(iter(found.values()))
+        bars = [
+            Bar(model, one, chart.interval_mark(one, low=low, high=high, color=colors[model], reference=start.value), colors[model])
+            for model, one in found.items()
+        ]
+        blocks.append(Block(_capability(name), "lower is better" if lower else "higher is better", bars))
+    return blocks
+
+
+def scale_from_zero(_: Sequence[Estimate]) -> tuple[float, float]:
+    """Shares stand on the whole scale, so that small differences look small."""
+    return 0.0, 1.0
+
+
+def _capability(name: str) -> str:
+    return {"lm_loss": "Language modeling: loss on held-out text, nats a token"}.get(name, words(name).capitalize())
+
+
+def held_out_tables(stage: StageFiles) -> list[Table]:
+    """A reward model's agreement with held-out rankings: overall, by number of completions, labeler and confidence."""
+    held = stage.result.get("held_out")
+    if not isinstance(held, Mapping) or estimate(held) is None:
+        return []
+    overall: list[tuple[str, int, Sequence[Estimate | None]]] = [("reward model", 5, [estimate(held)])]
+    if isinstance(held.get("longer_wins"), int | float):
+        overall.append(("the longer one wins", 0, [Estimate(float(held["longer_wins"]), n=held.get("pairs"), share=True)]))
+    tables = [Table("Agreement with held-out rankings", ["share of strict pairs"], overall, _ties(held))]
+    for name, title in (("by_k", "by completions ranked"), ("by_labeler", "by labeler"), ("by_confidence", "by confidence")):
+        rows = [(str(key), 5, [estimate(one)]) for key, one in (held.get(name) or {}).items()]
+        if rows:
+            tables.append(Table(f"Agreement {title}", ["share of strict pairs"], rows))
+    return tables
+
+
+def _ties(held: Mapping[str, Any]) -> str:
+    return f"{held['ties']} tied pairs carry no verdict and are left out." if held.get("ties") else ""
