@@ -84,4 +84,4 @@ def rearrange(cache: Cache, index: Tensor, capacity: int) -> None:
             assert isinstance(layer, PreallocatedLayer)
             layer.rearrange(index, capacity)
     else:
-        cache.reorder_cache(cast(torch.LongTensor, index))  # the library's name for it; repeats are fine
+        cache.reorder_cache(cast("torch.LongTensor", index))  # the library's name for it; repeats are fine
