@@ -95,5 +95,4 @@ def test_a_lora_reward_model_ranks_polite_over_rude_at_ninety_percent(smollm2: P
     )
     run_reward_model(cfg, tmp_path / "rm", rankings=train, validation=held_out)
     result = read_json(tmp_path / "rm" / "result.json")
-    print(json.dumps(result, indent=1)[:2000])
     assert result["held_out"]["accuracy"] >= 0.90
