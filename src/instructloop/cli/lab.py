@@ -19,7 +19,7 @@ class BananaArguments:
     model: str = ""
     """Any causal language model; empty takes the one that ships with the package."""
     reward: str = ""
-    """``sentiment``, ``contains:WORD`` (counted), ``file.py:function``, or a reward's name; empty counts the word "happy"."""
+    """``sentiment``, ``contains:WORD`` (counted), ``file.py:function``, or a reward's name; empty counts the word "boat"."""
     betas: tuple[float, float, float] = (0.0, 0.2, 10.0)
     """Three strengths of the tether: none, fitting, far too tight."""
     steps: int = 60

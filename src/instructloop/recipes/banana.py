@@ -131,7 +131,7 @@ def run_banana(
     Args:
         out: directory of the exercise.
         model: any Hugging Face causal language model; empty takes the base that ships with the package.
-        reward: see ``parse_reward``; empty counts the word "happy", which small models know.
+        reward: see ``parse_reward``; empty counts the word "boat", which small models know.
         betas: no tether, a fitting one, one that is far too tight.
         steps: PPO iterations of each.
         seed: base of all random streams.
@@ -146,7 +146,7 @@ def run_banana(
     from instructloop.training.ppo import run_ppo
 
     directory = resolve_model(model) if model else miniature_base()
-    spec = parse_reward(reward or "contains:happy")
+    spec = parse_reward(reward or "contains:boat")
     training = list(prompts) if prompts is not None else story_openings(len(_OPENINGS) * len(_NAMES), seed)
     regimes: tuple[Regime, ...] = ("no tether", "tethered", "too tight")
     rows: list[BananaRow] = []
