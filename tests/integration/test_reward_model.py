@@ -252,6 +252,25 @@ def test_a_run_killed_twice_and_resumed_gives_the_same_bits(lora: LoraConfig, ba
     assert (whole / "model" / "model.safetensors").read_bytes() == (part / "model" / "model.safetensors").read_bytes()
 
 
+def test_a_run_killed_between_its_last_step_and_its_result_is_finished_by_resume(
+    base: Callable[[Architecture], str], tmp_path: Path
+) -> None:
+    cfg = config(base("llama"), tmp_path, validation_fraction=0.25)
+    whole = run_reward_model(cfg, tmp_path / "whole")
+
+    def full_disk(self: RunDir, name: str, save: object) -> Path:
+        raise OSError("no space")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunDir, "publish", full_disk)
+        with pytest.raises(OSError, match="no space"):
+            run_reward_model(cfg, tmp_path / "part")
+    assert read_json(tmp_path / "part" / "status.json")["status"] == "failed"
+    part = run_reward_model(cfg, tmp_path / "part", resume=True)
+    assert read_json(whole / "result.json") == read_json(part / "result.json")
+    assert (whole / "model" / "model.safetensors").read_bytes() == (part / "model" / "model.safetensors").read_bytes()
+
+
 def test_cross_validation_compares_strangers_with_the_training_labelers(base: Callable[[Architecture], str], tmp_path: Path) -> None:
     """Two schools of labelers with opposite tastes: within a school accuracy is high, across schools it is low."""
     rows = []

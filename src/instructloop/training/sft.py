@@ -112,6 +112,8 @@ def train_sft(
     evaluators: Sequence[Evaluator] = (),
 ) -> dict[str, Any]:
     """Maximise log p(completion | prompt) over the demonstrations; leaves the selected weights in ``model`` and returns its numbers."""
+    if cfg.select_by == "rm_score" and select is None:
+        raise ConfigError("sft.select_by = 'rm_score' needs a scorer", hint="run_sft makes one from sft.reward_model")
     # 1. Prompt + completion + EOS as one sequence each; for the RL-init model, documents packed into full blocks.
     data = prepare_sft(cfg, run, context_tokens(model), codec, demonstrations, validation, pretrain_texts)
     optimizer = make_optimizer(model, cfg.optimizer)
