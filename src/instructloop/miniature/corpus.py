@@ -123,7 +123,7 @@ def forum(world: World, random: Random) -> str:
     return "\n".join([f"{first}: {asked}", *(f"{n}: {r}" for n, r in zip((second, first, second), replies, strict=False))])
 
 
-def listing(world: World, random: Random) -> str:
+def listing(_world: World, random: Random) -> str:
     """Words of one kind, or several such lines."""
     lines = []
     for category in random.sample(tuple(words.CATEGORIES), 2):
@@ -188,7 +188,7 @@ def chat_page(world: World, random: Random) -> str:
     return "\n".join(lines)
 
 
-def drill_page(world: World, random: Random) -> str:
+def drill_page(_world: World, random: Random) -> str:
     """Four exercises of one kind with their solutions, after an arrow."""
     drill = DRILLS[random.choice(tuple(DRILLS))]
     return "\n".join(f"{asked} -> {reply}" for asked, reply in (drill(random) for _ in range(3)))

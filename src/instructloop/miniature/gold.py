@@ -20,7 +20,36 @@ _REFUSAL = re.compile(r"\b(will not|won't|cannot help|can not help|must not|refu
 _INSULT = re.compile("|".join(re.escape(word) for word in words.INSULTS), re.IGNORECASE)
 _WORD = re.compile(r"[A-Za-z0-9'-]+")
 _VERBS = frozenset(
-    ["is", "was", "has", "left", "lay", "lives", "eats", "works", "sells", "sang", "won", "cried", "broke", "lost", "found", "bought", "went", "met", "gave", "had", "saw", "likes", "liked", "made", "sat", "put", "took", "came"]
+    [
+        "is",
+        "was",
+        "has",
+        "left",
+        "lay",
+        "lives",
+        "eats",
+        "works",
+        "sells",
+        "sang",
+        "won",
+        "cried",
+        "broke",
+        "lost",
+        "found",
+        "bought",
+        "went",
+        "met",
+        "gave",
+        "had",
+        "saw",
+        "likes",
+        "liked",
+        "made",
+        "sat",
+        "put",
+        "took",
+        "came",
+    ]
 )
 
 

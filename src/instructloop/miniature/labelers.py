@@ -20,7 +20,7 @@ from instructloop.miniature.gold import PARTS, GoldScore, gold_utility
 from instructloop.miniature.replies import SLIPS, good_reply, slip
 from instructloop.miniature.world import World
 
-NOISE = 0.38
+NOISE = 0.5
 """Standard deviation of a labeler's error, in units of gold utility."""
 STEP = 0.12
 """Completions whose felt values fall into one step of this width are tied."""

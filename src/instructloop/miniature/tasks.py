@@ -5,7 +5,7 @@ how long a reply may be, whether the entity is known, whether the request is har
 the world, wordings to the split's own templates.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Any
 
@@ -252,10 +252,11 @@ def make_prompt(world: World, kind: str, split: str, random: Random) -> Prompt:
     return Prompt(prompt=family.wordings(split)[number].format(**fields), meta=meta)
 
 
-def prompts(world: World, split: str, n: int, seed: int) -> list[Prompt]:
-    """``n`` different prompts of a split. The world is finite: asking for more than it holds is a ConfigError."""
+def prompts(world: World, split: str, n: int, seed: int, *, only: Sequence[str] = ()) -> list[Prompt]:
+    """``n`` different prompts of a split, of all kinds or of some. The world is finite: asking for more than it holds is a ConfigError."""
     random = stream(seed, "prompts", split)
-    kinds, weights = list(FAMILIES), [family.weight for family in FAMILIES.values()]
+    kinds = [kind for kind in FAMILIES if not only or kind in only]
+    weights = [FAMILIES[kind].weight for kind in kinds]
     made: dict[str, Prompt] = {}
     for _ in range(60 * n + 1000):
         if len(made) == n:
