@@ -299,3 +299,35 @@ def test_a_pad_that_equals_eos_trains_like_any_other(base: Path, tmp_path: Path)
     run = run_ppo(cfg, tmp_path / "run", prompts=PROMPTS)
     assert len(rows(run)) == 2
     assert rows(run)[0]["ppo/first_ratio_deviation"] < 1e-4
+
+
+def test_returns_are_taken_before_advantages_are_whitened(base: Path, tmp_path: Path) -> None:
+    """PPO-26: the value network's targets are the same whether advantages are whitened or not."""
+    white, raw = (run_ppo(config(base, steps=1, whiten_advantages=flag), tmp_path / str(flag), prompts=PROMPTS) for flag in (True, False))
+    for name in ("return_mean", "value_loss", "explained_variance"):
+        assert rows(white)[0][f"ppo/{name}"] == rows(raw)[0][f"ppo/{name}"]
+    assert rows(white)[0]["ppo/grad_norm_ppo"] != rows(raw)[0]["ppo/grad_norm_ppo"]
+
+
+def test_the_temperature_enters_rollout_reference_and_update_alike(base: Path, tmp_path: Path) -> None:
+    """PPO-12: at T = 0.7 every first ratio is 1 and the KL of an unchanged policy is 0."""
+    cfg = config(base, steps=1, sampling=SamplingConfig(max_new_tokens=8, temperature=0.7))
+    row = rows(run_ppo(cfg, tmp_path / "run", prompts=PROMPTS))[0]
+    assert row["ppo/first_ratio_deviation"] < 1e-4
+    assert row["ppo/kl"] == pytest.approx(0.0, abs=1e-4)
+
+
+def test_the_tether_may_hold_to_another_model(base: Path, tmp_path: Path) -> None:
+    other = save_tiny(str(tmp_path / "other"), tiny_model(seed=9), tiny_tokenizer())
+    row = rows(run_ppo(config(base, steps=1, reference=other), tmp_path / "run", prompts=PROMPTS))[0]
+    assert row["ppo/kl_k3"] > 0.01
+    assert row["ppo/first_ratio_deviation"] < 1e-4
+
+
+def test_whitened_rewards_and_a_loose_value_clip_run_too(base: Path, tmp_path: Path) -> None:
+    cfg = config(base, steps=2, whiten_rewards=True, value_clip=0.0, inner_epochs=2, value_warmup_steps=1, freeze_policy_embeddings=True)
+    run = run_ppo(cfg, tmp_path / "run", prompts=PROMPTS)
+    assert "ppo/policy_loss" not in rows(run)[0]
+    assert rows(run)[1]["ppo/value_clip_fraction"] == 0.0
+    embedding = "model.embed_tokens.weight"
+    assert torch.equal(weights(run, "model_raw")[embedding], load_file(base / "model.safetensors")[embedding])
