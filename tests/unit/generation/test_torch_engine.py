@@ -72,6 +72,18 @@ def test_sampled_log_probabilities_and_entropies_equal_rescored_ones(arch: str, 
 
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_a_left_padded_row_has_the_log_probabilities_of_the_row_alone(arch: str) -> None:
+    """PPO-3: prompts of 2 to 37 tokens decoded together, each checked by a plain forward of its own ids."""
+    model = lively(arch)
+    rollouts = TorchEngine(model, tiny_codec()).generate(PROMPTS, sampling=SamplingConfig(max_new_tokens=10), seed=5)
+    for row, logprobs in zip(rollouts.batch.sequences(), rollouts.logprobs, strict=True):
+        full = model(torch.tensor([row.ids])).logits[0].detach().log_softmax(-1)
+        places = range(row.prompt_length, len(row))
+        expected = torch.stack([full[place - 1, row.ids[place]] for place in places])
+        torch.testing.assert_close(logprobs[: len(places)], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_greedy_equals_the_librarys_greedy_token_for_token(arch: str) -> None:
     model, codec = lively(arch), tiny_codec()
     rollouts = TorchEngine(model, codec).generate(PROMPTS, sampling=SamplingConfig(max_new_tokens=30, temperature=0), seed=0)
