@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from instructloop.report.numbers import Estimate, number
+from instructloop.report.numbers import Estimate, number, short
 
-WIDTH, HEIGHT = 360, 190
+WIDTH = 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 24
 _MOST_POINTS = 240
 _SMOOTH_FROM = 40
@@ -36,12 +36,13 @@ class _Frame:
     right: float
     low: float
     high: float
+    height: int = 190
 
     def x(self, value: float) -> float:
         return _LEFT + (value - self.left) / (self.right - self.left) * (WIDTH - _LEFT - _RIGHT)
 
     def y(self, value: float) -> float:
-        return HEIGHT - _BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - _TOP - _BOTTOM)
+        return self.height - _BOTTOM - (value - self.low) / (self.high - self.low) * (self.height - _TOP - _BOTTOM)
 
 
 def line_chart(series: Sequence[Series], *, title: str, x_label: str = "step") -> Markup:
@@ -61,7 +62,7 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str = "step") -
         if noisy:
             body.append(_line(frame, points, f"line faint {color}", ""))
         body.append(_line(frame, thinned(smoothed(one.points)) if noisy else points, f"line {color}", one.label))
-    return _svg(body, title, _told(shown))
+    return _svg(frame, body, title, _told(shown))
 
 
 def path_chart(series: Sequence[Series], marks: Sequence[tuple[str, Point, int]], *, title: str, x_label: str, y_label: str) -> Markup:
@@ -70,7 +71,7 @@ def path_chart(series: Sequence[Series], marks: Sequence[tuple[str, Point, int]]
     points = [one.points for one in shown] + [[point] for _, point, _ in marks]
     if not points:
         return Markup("")
-    frame = _frame(points)
+    frame = _frame(points, 250)
     body = [*_axes(frame, x_label), Markup('<text class="tick" x="{}" y="{}">{}</text>').format(_LEFT + 4, _TOP + 8, y_label)]
     for one in shown:
         color = f"c{one.color % COLORS}"
@@ -78,7 +79,7 @@ def path_chart(series: Sequence[Series], marks: Sequence[tuple[str, Point, int]]
         body += [_dot(frame, point, f"small {color}", "") for point in thinned(one.points, 60)]
     for label, point, index in marks:
         body.append(_dot(frame, point, f"c{index % COLORS}", label))
-    return _svg(body, title, _told(shown))
+    return _svg(frame, body, title, _told(shown))
 
 
 def interval_mark(estimate: Estimate, *, low: float, high: float, color: int, reference: float | None = None) -> Markup:
@@ -149,7 +150,7 @@ def thinned(points: Sequence[Point], most: int = _MOST_POINTS) -> list[Point]:
     return [*kept, points[-1]]
 
 
-def _frame(lines: Sequence[Sequence[Point]]) -> _Frame:
+def _frame(lines: Sequence[Sequence[Point]], height: int = 190) -> _Frame:
     xs = [x for points in lines for x, _ in points]
     ys = [y for points in lines for _, y in points]
     left, right, low, high = min(xs), max(xs), min(ys), max(ys)
@@ -157,7 +158,7 @@ def _frame(lines: Sequence[Sequence[Point]]) -> _Frame:
         left, right = left - 0.5, right + 0.5
     air = 0.06 * (high - low) or abs(high) * 0.1 or 0.5
     # a curve that never goes below zero does not get an axis that does
-    return _Frame(left, right, max(0.0, low - air) if low >= 0 else low - air, high + air)
+    return _Frame(left, right, max(0.0, low - air) if low >= 0 else low - air, high + air, height)
 
 
 def _axes(frame: _Frame, x_label: str) -> list[Markup]:
@@ -165,15 +166,15 @@ def _axes(frame: _Frame, x_label: str) -> list[Markup]:
     for value in ticks(frame.low, frame.high):
         y = f"{frame.y(value):.1f}"
         body.append(Markup('<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>').format(_LEFT, WIDTH - _RIGHT, y, y))
-        body.append(Markup('<text class="tick end" x="{}" y="{}" dy=".32em">{}</text>').format(_LEFT - 6, y, number(value)))
+        body.append(Markup('<text class="tick end" x="{}" y="{}" dy=".32em">{}</text>').format(_LEFT - 6, y, short(value)))
     places = ticks(frame.left, frame.right)
     for value in places:
         x = f"{min(frame.x(value), WIDTH - 14):.1f}"
-        body.append(Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(x, HEIGHT - 8, number(value)))
+        body.append(Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(x, frame.height - 8, short(value)))
     gap = frame.x(places[1]) - frame.x(places[0]) if len(places) > 1 else 0.0
     if places and gap > 44:
         middle = f"{frame.x(places[-1]) - gap / 2:.1f}"
-        body.append(Markup('<text class="tick mid soft" x="{}" y="{}">{}</text>').format(middle, HEIGHT - 8, x_label))
+        body.append(Markup('<text class="tick mid soft" x="{}" y="{}">{}</text>').format(middle, frame.height - 8, x_label))
     return body
 
 
@@ -201,6 +202,8 @@ def _told(series: Sequence[Series]) -> str:
     )
 
 
-def _svg(body: Sequence[Markup], title: str, told: str) -> Markup:
-    head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(WIDTH, HEIGHT, escape(f"{title}. {told}"))
+def _svg(frame: _Frame, body: Sequence[Markup], title: str, told: str) -> Markup:
+    head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+        WIDTH, frame.height, escape(f"{title}. {told}")
+    )
     return head + Markup("").join(body) + Markup("</svg>")

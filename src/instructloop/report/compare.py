@@ -38,6 +38,12 @@ class Table:
     """Model, color, cells."""
     note: str = ""
 
+    @property
+    def common(self) -> str:
+        """The count behind every number, if it is one and the same."""
+        counts = {found.count() for _, _, cells in self.rows for found in cells if found is not None}
+        return counts.pop() if len(counts) == 1 else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Block:

@@ -27,6 +27,13 @@ class Estimate:
         """The value alone."""
         return percent(self.value) if self.share else number(self.value)
 
+    def count(self) -> str:
+        """``n 400``; ``n 800 from 400`` where fewer prompts than observations stand behind it; with ties where there are any."""
+        if self.n is None:
+            return ""
+        text = f"n {grouped(self.n)}" + (f" from {grouped(self.clusters)}" if self.clusters and self.clusters != self.n else "")
+        return text + (f", {self.ties} {'tie' if self.ties == 1 else 'ties'}" if self.ties else "")
+
     def interval(self) -> str:
         """``[low, high]`` in the value's unit; empty where there is none."""
         if self.low is None or self.high is None:
@@ -76,6 +83,12 @@ def number(value: float, digits: int = 3) -> str:
         decimals = max(0, min(3, digits - 1 - math.floor(math.log10(size))))
         text = f"{size:.{decimals}f}"
     return (MINUS if value < 0 else "") + text
+
+
+def short(value: float) -> str:
+    """A number for an axis: without zeros that say nothing."""
+    text = number(value)
+    return text.rstrip("0").rstrip(".") if "." in text and "e" not in text else text
 
 
 def grouped(value: int) -> str:

@@ -1,6 +1,6 @@
 """What each stage did, in one sentence, and the few numbers that belong beside it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,21 @@ TITLES: Mapping[str, tuple[str, str]] = {
 def title_of(family: str) -> tuple[str, str]:
     """Heading and subheading of a stage family."""
     return TITLES.get(family, (family.replace("_", " ").capitalize(), ""))
+
+
+_PER_POINT = {
+    "pretrain": ("batch_tokens", "tokens, one optimizer step"),
+    "sft": ("batch_size", "sequences, one optimizer step"),
+    "rm": ("batch_prompts", "ranked prompts, one optimizer step"),
+    "ppo": ("batch_size", "rollouts, one iteration"),
+}
+
+
+def per_point(family: str, stages: Sequence[StageFiles]) -> str:
+    """How many observations stand behind a point of the training curves; held-out metrics use all held-out rows."""
+    name, what = _PER_POINT.get(family, ("", ""))
+    sizes = {int(stage.config[name]) for stage in stages if stage.config.get(name)}
+    return f"Each point of a curve: {' or '.join(grouped(size) for size in sorted(sizes))} {what}." if sizes else ""
 
 
 def sentence(story: Story, stage: StageFiles) -> str:
@@ -90,7 +105,8 @@ def _sample(story: Story, stage: StageFiles) -> str:
 
 
 def _label(story: Story, stage: StageFiles) -> str:
-    return f"Answers of {source(story, stage.config.get('completions', ''))} were ranked."
+    ranked = source(story, stage.config.get("completions", ""))
+    return f"Answers of {ranked} were ranked." if ranked else ""
 
 
 def _values(models: Any) -> list[str]:

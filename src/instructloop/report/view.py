@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from instructloop.report import chart, compare, tell
 from instructloop.report.catalog import PANELS, Panel, describe
-from instructloop.report.compare import ComparisonView, Table
+from instructloop.report.compare import Bar, ComparisonView, Table
 from instructloop.report.numbers import Estimate, grouped, large, number, seconds
 from instructloop.report.read import StageFiles, Story
 
@@ -66,6 +66,8 @@ class Chapter:
     anchor: str
     title: str
     subtitle: str
+    per_point: str
+    """What one point of its curves is made from."""
     stages: Sequence[StageView]
     curves: Sequence[Curve]
     more_curves: Sequence[Curve]
@@ -94,6 +96,8 @@ class Page:
     written: str
     headline: str
     tiles: Sequence[Tile]
+    key_wins: Sequence[Bar]
+    """The last model against each earlier one."""
     chapters: Sequence[Chapter]
     comparisons: Sequence[ComparisonView]
     frontier: Curve | None
@@ -118,6 +122,7 @@ def build_page(story: Story) -> Page:
         written=datetime.datetime.fromtimestamp(story.at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if story.at else "",
         headline=_headline(story, first),
         tiles=_tiles(story, first),
+        key_wins=[bar for bar in first.wins if bar.label == first.models[-1][0]] if first and first.models else (),
         chapters=chapters,
         comparisons=views,
         frontier=_frontier(story),
@@ -163,8 +168,7 @@ def _tiles(story: Story, view: ComparisonView | None) -> list[Tile]:
         for other in dict.fromkeys(name for name in (compare.rival(names), compare.plain_base(names)) if name):
             bar = next((bar for bar in view.wins if bar.label == last and bar.against == other), None)
             if bar is not None:
-                note = f"n {bar.estimate.n}" + (f", {bar.estimate.ties} ties" if bar.estimate.ties else "")
-                tiles.append(Tile(f"{last} over {other}", bar.estimate.text(), bar.estimate.interval(), note))
+                tiles.append(Tile(f"{last} over {other}", bar.estimate.text(), bar.estimate.interval(), bar.estimate.count()))
     for stage in [stage for stage in story.stages if stage.family == "ppo"][-1:]:
         kl = [row["ppo/kl"] for row in stage.metrics if "ppo/kl" in row]
         if kl:
@@ -204,7 +208,7 @@ def _chapters(story: Story) -> list[Chapter]:
         colors = _stage_colors(story, stages)
         views = [_stage_view(story, stage, color) for stage, color in zip(stages, colors, strict=True)]
         main, more = _curves(family, list(zip(stages, colors, strict=True)))
-        chapters.append(Chapter(family, *tell.title_of(family), views, main, more))
+        chapters.append(Chapter(family, *tell.title_of(family), tell.per_point(family, stages), views, main, more))
     return chapters
 
 
@@ -217,7 +221,7 @@ def _stage_colors(story: Story, stages: Sequence[StageFiles]) -> list[int]:
     wanted = [compare.color_of(story, stage.name) for stage in stages]
     for stage, color in zip(stages, wanted, strict=True):
         if color is None:
-            start = _FAMILY_COLORS.get(stage.family, 6)
+            start = _FAMILY_COLORS.get(stage.family, 0)
             used = {*taken, *(one for one in wanted if one is not None)}
             color = next((one % chart.COLORS for one in range(start, start + chart.COLORS) if one % chart.COLORS not in used), start)  # noqa: PLW2901
         taken.append(color % chart.COLORS)
@@ -297,8 +301,8 @@ def _frontier(story: Story) -> Curve | None:
         return None
     svg = chart.path_chart(lines, marks, title="Reward against KL", x_label="KL, nats", y_label="reward")
     batch = ", ".join(dict.fromkeys(_batch(stage) for stage in stages))
-    meaning = f"Each dot is an iteration ({batch}); the path starts at the left, where the policy still is its reference."
-    healthy = "steep at first, then flatter: further reward costs more KL. Reward that rises with KL for ever is no proof of quality."
+    meaning = f"Each dot is an iteration ({batch}); the path starts at the left, where the policy still is its reference"
+    healthy = "steep at first, then flatter: further reward costs more KL. Reward that rises with KL for ever is no proof of quality"
     return Curve("Reward against KL", "", svg, [(line.label, line.color, False) for line in lines], meaning, healthy, "")
 
 
