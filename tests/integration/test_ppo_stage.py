@@ -331,3 +331,28 @@ def test_whitened_rewards_and_a_loose_value_clip_run_too(base: Path, tmp_path: P
     assert rows(run)[1]["ppo/value_clip_fraction"] == 0.0
     embedding = "model.embed_tokens.weight"
     assert torch.equal(weights(run, "model_raw")[embedding], load_file(base / "model.safetensors")[embedding])
+
+
+def test_networks_may_be_passed_in_code(base: Path, tmp_path: Path) -> None:
+    """``train_ppo`` on objects: a learned reward without a path, and no reference (a frozen copy is taken)."""
+    from instructloop.config import to_json
+    from instructloop.models.load import load_causal
+    from instructloop.rewards import LearnedReward, as_reward
+    from instructloop.runs import RunDir
+    from instructloop.training.ppo import train_ppo
+    from instructloop.training.ppo_setup import initial_value_model, reward_for_policy
+
+    cfg, compute = config(base, steps=2, optimizer=OptimizerConfig(lr=1e-2, schedule="constant")), ComputeConfig(device="cpu")
+    judge = load_scalar(base, compute, seed=4)
+    reward = reward_for_policy(as_reward(LearnedReward(judge)), tiny_codec())
+    value_model = initial_value_model(cfg, reward)
+    before = [value.clone() for value in judge.parameters()]
+    policy = load_causal(base, compute)
+    with RunDir.open(tmp_path / "run", stage="ppo", config=to_json(cfg)) as run:
+        learner = train_ppo(
+            cfg, run=run, policy=policy, value_model=value_model, reference=None, codec=tiny_codec(), reward=reward, prompts=PROMPTS
+        )
+    assert learner.policy is policy
+    assert rows(tmp_path / "run")[1]["ppo/kl_k3"] > 0
+    assert all(torch.equal(one, two) for one, two in zip(before, judge.parameters(), strict=True))
+    assert any(not torch.equal(one, two) for one, two in zip(before, value_model.parameters(), strict=True))

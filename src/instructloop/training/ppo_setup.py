@@ -15,6 +15,7 @@ from instructloop.core.seeds import derive
 from instructloop.data import TextCodec
 from instructloop.formats import read_prompts
 from instructloop.models.adapters import add_lora
+from instructloop.models.device import compute_dtype, set_compute_dtype
 from instructloop.models.load import load_causal, load_scalar, load_tokenizer
 from instructloop.models.scalar import ScalarModel
 from instructloop.rewards import CheckedReward, LearnedReward, Reward, as_reward, checked
@@ -113,6 +114,7 @@ def initial_value_model(cfg: PPOConfig, reward: CheckedReward) -> ScalarModel:
         model = load_scalar(model_path(cfg.value_model or reward_path(cfg)), cfg.compute, seed=cfg.seed)
     elif learned is not None and readable:
         model = deepcopy(learned.scalar_model).float().requires_grad_(True)
+        set_compute_dtype(model, compute_dtype(learned.scalar_model))
     else:
         model = load_scalar(model_path(cfg.model), cfg.compute, seed=cfg.seed)
         model.head.weight.data.zero_()

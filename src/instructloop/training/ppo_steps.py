@@ -20,7 +20,7 @@ from instructloop.data.prompts import keep_prompts
 from instructloop.data.sequences import TokenBatch
 from instructloop.generation.torch_engine import TorchEngine
 from instructloop.models.adapters import has_adapters
-from instructloop.models.device import evaluating
+from instructloop.models.device import compute_dtype, evaluating, set_compute_dtype
 from instructloop.models.load import context_tokens
 from instructloop.models.logprobs import completion_logprobs
 from instructloop.models.scalar import ScalarModel
@@ -35,7 +35,10 @@ def frozen_reference(policy: PreTrainedModel, reference: PreTrainedModel | None)
     """The KL reference without gradients; None where the policy's adapters can be switched off instead."""
     if reference is None and has_adapters(policy):
         return None
-    frozen = deepcopy(policy) if reference is None else reference
+    frozen = reference
+    if frozen is None:
+        frozen = deepcopy(policy)
+        set_compute_dtype(frozen, compute_dtype(policy))
     return frozen.requires_grad_(False).eval()
 
 
