@@ -356,3 +356,10 @@ def test_networks_may_be_passed_in_code(base: Path, tmp_path: Path) -> None:
     assert rows(tmp_path / "run")[1]["ppo/kl_k3"] > 0
     assert all(torch.equal(one, two) for one, two in zip(before, judge.parameters(), strict=True))
     assert any(not torch.equal(one, two) for one, two in zip(before, value_model.parameters(), strict=True))
+
+
+def test_below_fp32_the_rollout_is_scored_again(base: Path, tmp_path: Path) -> None:
+    """bfloat16 products differ between a cached and a whole pass; rescoring keeps the first ratio near 1."""
+    run = run_ppo(config(base, steps=2, compute=ComputeConfig(device="cpu", dtype="bfloat16")), tmp_path / "run", prompts=PROMPTS)
+    assert all(row["ppo/first_ratio_deviation"] < 5e-2 for row in rows(run))
+    assert "KILL-5" not in [row.get("item") for row in rows(run, "events.jsonl")]
