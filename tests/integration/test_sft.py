@@ -164,6 +164,11 @@ def test_the_reward_model_selects_the_epoch_and_its_samples_are_kept(base: Calla
     assert len(rows) == 6
     assert (result["selected_step"], result["rm_score"]) == (best["step"], best["sft/rm_score"])
     assert (run / "samples" / f"step-{best['step']:06d}.jsonl").exists()
+    part = tmp_path / "part"
+    die_at(7, lambda: run_sft(cfg, part))
+    run_sft(cfg, part, resume=True)
+    assert (run / "metrics.jsonl").read_bytes() == (part / "metrics.jsonl").read_bytes()
+    assert same_weights(run, part)
 
 
 def test_adapters_leave_the_base_alone_and_are_merged_into_plain_weights(base: Callable[[Architecture], str], tmp_path: Path) -> None:
