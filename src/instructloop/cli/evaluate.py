@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from instructloop.cli.arguments import parse_stage
-from instructloop.cli.tables import print_evaluations
+from instructloop.cli.tables import console, print_evaluations
 from instructloop.config.evaluation import EvaluationConfig
 
 
@@ -15,4 +13,4 @@ def evaluate(arguments: list[str], prog: str) -> None:
     from instructloop.evaluation.run import run_evaluation
 
     out = run_evaluation(cfg, Path(given.out), resume=given.resume)
-    print_evaluations(Console(), out)
+    print_evaluations(console(), out)

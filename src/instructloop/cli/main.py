@@ -74,7 +74,7 @@ VERBS: dict[str, Verb] = {
     "miniature evaluate": Verb(
         "miniature:evaluate",
         "models judged by the small world's gold utility",
-        "instructloop miniature evaluate --models sft=runs/sft ppo=runs/ppo --out runs/gold",
+        "instructloop miniature evaluate --models sft runs/sft ppo runs/ppo --out runs/gold",
     ),
     "lab banana": Verb(
         "lab:banana",

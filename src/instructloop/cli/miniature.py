@@ -2,10 +2,8 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
 from instructloop.cli.arguments import parse_stage
-from instructloop.cli.tables import print_evaluations
+from instructloop.cli.tables import console, print_evaluations
 from instructloop.recipes.stages import (
     MiniatureBuildConfig,
     MiniatureEvaluateConfig,
@@ -31,4 +29,4 @@ def label(arguments: list[str], prog: str) -> None:
 def evaluate(arguments: list[str], prog: str) -> None:
     """Judge models by gold."""
     cfg, given = parse_stage(MiniatureEvaluateConfig, arguments, prog)
-    print_evaluations(Console(), run_miniature_evaluate(cfg, Path(given.out), resume=given.resume))
+    print_evaluations(console(), run_miniature_evaluate(cfg, Path(given.out), resume=given.resume))

@@ -18,6 +18,7 @@ from instructloop.runs import lineage as walk
 from instructloop.runs import verify as hash_again
 
 _FOUND_SOMETHING = 3
+_WIDTH_WITHOUT_TERMINAL = 200
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ def lineage(arguments: list[str], prog: str) -> None:
     node = walk(Path(parse(PathArguments, arguments, prog).path))
     tree = Tree(_line(node))
     _grow(tree, node)
-    Console(soft_wrap=True).print(tree, highlight=False)
+    console = Console()
+    (console if console.is_terminal else Console(width=_WIDTH_WITHOUT_TERMINAL)).print(tree, highlight=False)
 
 
 def _grow(tree: Tree, node: Node) -> None:

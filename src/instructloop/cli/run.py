@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from instructloop.cli.arguments import parse
+from instructloop.cli.tables import console as wide_console
 from instructloop.cli.tables import print_evaluations
 from instructloop.core.errors import ConfigError
 from instructloop.recipes import Progress, load_recipe, presets, run_pipeline
@@ -40,7 +41,7 @@ class RunArguments:
 def run(arguments: list[str], prog: str) -> None:
     """Run a recipe."""
     given = parse(RunArguments, arguments, prog)
-    console = Console(highlight=False)
+    console = wide_console()
     if given.list:
         for name, description in presets().items():
             console.print(f"[bold]{name}[/bold]  {escape(description)}")

@@ -1,6 +1,7 @@
 """The memory that each training stage of a recipe will need, from configurations alone."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 from transformers import AutoConfig
@@ -32,7 +33,11 @@ def _shape(recipe: Recipe, stage: Stage, config: PretrainConfig | SFTConfig | Re
         name = written[1:].partition("/")[0]
         before = next(item for item in recipe.stages if item.name == name)
         return _shape(recipe, before, from_mapping(before.kind.config(), before.resolved(Path("stages"))))
-    path = config.init if isinstance(config, PretrainConfig) else config.model
+    return _model_shape(config.init if isinstance(config, PretrainConfig) else config.model)
+
+
+@lru_cache(maxsize=8)
+def _model_shape(path: str) -> ModelShape:
     try:
         return shape_of(AutoConfig.from_pretrained(str(resolve_model(path))))
     except (OSError, ValueError) as error:

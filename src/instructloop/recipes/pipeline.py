@@ -5,6 +5,7 @@ OUT/stages/<name>/          a run directory each, with stage.json (its key) and 
 OUT/stages/.old/            results of earlier settings; taken back if those settings return
 """
 
+import json
 import logging
 import multiprocessing
 import multiprocessing.connection
@@ -91,7 +92,7 @@ def run_pipeline(recipe: Recipe, out: Path, *, jobs: int | None = None, watch: W
         StageCrashed: a stage failed by a bug.
         KeyboardInterrupt: passed on after the running stages were stopped cleanly.
     """
-    out = out.resolve()
+    out = _near(out)
     (out / "stages").mkdir(parents=True, exist_ok=True)
     lock = take_lock(out, "pipeline")
     try:
@@ -109,6 +110,9 @@ def run_pipeline(recipe: Recipe, out: Path, *, jobs: int | None = None, watch: W
 def _settle(progress: Progress) -> None:
     """Decide by the key beside an earlier result: use it, resume it, or put it aside."""
     place, old = progress.path, progress.path.parent / ".old"
+    if place.exists() and _key(place) == progress.key and _moved(progress):
+        old.mkdir(exist_ok=True)
+        place.rename(_free(old / f"{place.name}-unfinished"))
     kept = old / f"{place.name}-{_short(progress.key)}"
     if place.exists() and _key(place) != progress.key:
         old.mkdir(exist_ok=True)
@@ -258,8 +262,18 @@ def _row(progress: Progress) -> dict[str, Any]:
 
 
 def _write_stage(progress: Progress) -> None:
-    row: Mapping[str, Any] = {"schema_version": 1, **_row(progress)}
+    row: Mapping[str, Any] = {"schema_version": 1, **_row(progress), "resolved": _resolved(progress)}
     write_json(progress.path / "stage.json", row)
+
+
+def _moved(progress: Progress) -> bool:
+    """Whether an unfinished stage was begun under other paths: its run would refuse to resume with these."""
+    row = read_json(progress.path / "stage.json")
+    return bool(row["state"] != State.DONE and row["resolved"] != _resolved(progress))
+
+
+def _resolved(progress: Progress) -> Any:
+    return json.loads(json.dumps(progress.stage.resolved(progress.path.parent)))
 
 
 def _key(path: Path) -> str:
@@ -267,6 +281,12 @@ def _key(path: Path) -> str:
     if not file.exists():
         raise CheckpointError(f"{path} is in the way: it was not made by this pipeline", hint="move it, or choose another --out")
     return str(read_json(file)["key"])
+
+
+def _near(path: Path) -> Path:
+    """Relative to the working directory where it lies below it, so that configurations and model cards name no home folder."""
+    full, here = path.resolve(), Path.cwd()
+    return full.relative_to(here) if full.is_relative_to(here) and full != here else full
 
 
 def _short(key: str) -> str:

@@ -20,6 +20,8 @@ class MiniatureBuildConfig:
     """Base of every random stream of the stage."""
     sizes: Mapping[str, int] = field(default_factory=dict)
     """How many of each file, by name; what is not named keeps its default."""
+    tokenizer: bool = False
+    """Also train a tokenizer on the documents, as a base model from nothing needs."""
 
 
 def run_miniature_build(cfg: MiniatureBuildConfig, out: Path, *, resume: bool = False) -> Path:
@@ -27,7 +29,7 @@ def run_miniature_build(cfg: MiniatureBuildConfig, out: Path, *, resume: bool = 
     from instructloop.miniature.build import build
 
     with RunDir.open(out, stage="miniature.build", config=to_json(cfg), resume=resume) as run:
-        build(run.path, seed=cfg.seed, sizes=dict(cfg.sizes))
+        build(run.path, seed=cfg.seed, sizes=dict(cfg.sizes), tokenizer=cfg.tokenizer)
     return run.path
 
 
@@ -40,12 +42,14 @@ class MiniatureLabelConfig:
     completions: str = ""
     """``completions.jsonl`` of a ``sample`` stage."""
 
-    def __post_init__(self) -> None:
-        require(bool(self.completions), "miniature.label needs completions", hint="completions = '@sample/completions.jsonl'")
-
 
 def run_miniature_label(cfg: MiniatureLabelConfig, out: Path, *, resume: bool = False) -> Path:
-    """Write ``rankings.jsonl`` into the run directory."""
+    """Write ``rankings.jsonl`` into the run directory; ConfigError if no completions are named."""
+    require(
+        bool(cfg.completions),
+        "miniature.label needs completions",
+        hint="--completions FILE, in a recipe: completions = '@sample/completions.jsonl'",
+    )
     from instructloop.miniature.build import label
 
     parents = [parent("completions", cfg.completions)]
@@ -74,12 +78,16 @@ class MiniatureEvaluateConfig:
     """Device and precision."""
 
     def __post_init__(self) -> None:
-        require(bool(self.models), "miniature.evaluate needs models", hint="models = { sft = '@sft', ppo = '@ppo' }")
         require(self.n >= 1, f"miniature.evaluate.n must be >= 1, got {self.n}")
 
 
 def run_miniature_evaluate(cfg: MiniatureEvaluateConfig, out: Path, *, resume: bool = False) -> Path:
-    """Write ``eval/*.json`` into the run directory."""
+    """Write ``eval/*.json`` into the run directory; ConfigError if no models are named."""
+    require(
+        bool(cfg.models),
+        "miniature.evaluate needs models",
+        hint="--models sft runs/sft ppo runs/ppo, in a recipe: models = { sft = '@sft' }",
+    )
     from instructloop.miniature.examine import evaluate
 
     parents = [parent(f"model:{name}", path) for name, path in cfg.models.items()]
