@@ -2,7 +2,16 @@
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, DynamicCache, JambaConfig, Lfm2Config, MambaConfig, MistralConfig, PreTrainedConfig
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    DynamicCache,
+    JambaConfig,
+    Lfm2Config,
+    MambaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+)
 
 from instructloop.config import SamplingConfig
 from instructloop.core.records import Prompt
@@ -52,9 +61,10 @@ SHAPE = {**TOKENS, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layer
     [
         MistralConfig(**SHAPE, sliding_window=6, max_position_embeddings=128),
         Lfm2Config(**SHAPE, layer_types=["conv", "full_attention"], max_position_embeddings=128),
+        CohereConfig(**SHAPE, logit_scale=0.5, max_position_embeddings=128),
         MambaConfig(**TOKENS, hidden_size=32, num_hidden_layers=2),
     ],
-    ids=["sliding window", "convolution and attention", "recurrent"],
+    ids=["sliding window", "convolution and attention", "scaled logits", "recurrent"],
 )
 def test_architectures_of_other_kinds_sample_what_they_rescore(config: PreTrainedConfig) -> None:
     """Prompts of different length, one longer than the window: a mask must count from each row's own start."""

@@ -1,19 +1,20 @@
 """The rollout engine against rescoring and against transformers' own generate."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from instructloop.config import SamplingConfig
+from instructloop.config import ComputeConfig, SamplingConfig
 from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Message, Prompt
 from instructloop.data import TextCodec
 from instructloop.generation import FinishReason, Rollouts, TorchEngine
-from instructloop.models import completion_logprobs
-from instructloop.testing import ARCHITECTURES, tiny_codec, tiny_model, tiny_tokenizer
+from instructloop.models import completion_logprobs, load_causal
+from instructloop.testing import ARCHITECTURES, save_tiny, tiny_codec, tiny_model, tiny_tokenizer
 
 TEXTS = ["hello there", "a", "what is the capital of France?", "a", "xyz " * 9]
 PROMPTS = [Prompt(prompt=text) for text in TEXTS]
@@ -103,6 +104,17 @@ def test_a_row_is_the_same_in_any_batch(arch: str) -> None:
         apart = TorchEngine(model, tiny_codec(), max_rows=rows).generate(PROMPTS, n=4, sampling=sampling, seed=3)
         assert apart.batch.sequences() == together.batch.sequences()
         torch.testing.assert_close(apart.logprobs, together.logprobs, atol=1e-5, rtol=1e-5)
+
+
+def test_in_bfloat16_the_first_ratio_is_near_one_and_scores_are_float32(tmp_path: Path) -> None:
+    """One rounding of bfloat16 is 2^-8; sampling and rescoring may differ by a few of them, which is why trainers rescore."""
+    path = save_tiny(str(tmp_path), lively(), tiny_tokenizer())
+    model = load_causal(path, ComputeConfig(device="cpu", dtype="bfloat16"))
+    rollouts = TorchEngine(model, tiny_codec()).generate(PROMPTS, n=3, sampling=SamplingConfig(max_new_tokens=20), seed=0)
+    assert rollouts.logprobs.dtype == torch.float32
+    rescored = completion_logprobs(model, rollouts.batch).logprobs.detach()
+    assert 0 < float((rescored - rollouts.logprobs).abs().max()) < 0.2
+    assert float((rescored - rollouts.logprobs)[rollouts.mask].mean().abs()) < 0.01
 
 
 def test_rows_of_the_same_prompt_and_calls_with_other_seeds_differ() -> None:
