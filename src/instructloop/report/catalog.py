@@ -40,7 +40,7 @@ METRICS: Mapping[str, Metric] = {
         "may rise after the first epochs while answers still improve (spec C2): judge by the reward-model score",
     ),
     "sft/pretrain_loss": Metric("loss on the pretraining text mixed into the batch, in nats a token", "near the base model's own"),
-    "sft/val_accuracy": Metric("share of held-out completion tokens that the model ranks first", "rises, then levels off"),
+    "sft/pretrain_val_loss": Metric("loss on held-out pretraining blocks, in nats a token", "near the base model's own"),
     "sft/epoch": Metric("passes over the demonstrations so far", "ends at the configured number"),
     "sft/rm_score": Metric(
         "mean reward-model score of samples on validation prompts (spec C3)", "rises; the epoch with the highest is kept"
@@ -113,10 +113,10 @@ PANELS: Mapping[str, tuple[Panel, ...]] = {
     "sft": (
         Panel("Loss", ("loss", "val_loss"), "nats a token"),
         Panel("Reward-model score", ("rm_score",)),
-        Panel("Loss on the pretraining mix", ("pretrain_loss",), "nats a token"),
-        Panel("Held-out token accuracy", ("val_accuracy",), "share"),
+        Panel("Loss on the pretraining mix", ("pretrain_loss", "pretrain_val_loss"), "nats a token"),
         Panel("Gradient norm", ("grad_norm",)),
         Panel("Learning rate", ("lr",), main=False),
+        Panel("Epoch", ("epoch",), main=False),
     ),
     "rm": (
         Panel("Ranking loss", ("loss", "val_loss"), "nats a pair"),

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from instructloop.report import chart
-from instructloop.report.numbers import Estimate, estimate
+from instructloop.report.numbers import Estimate, estimate, grouped
 from instructloop.report.read import StageFiles, Story
 from instructloop.report.tell import words
 
@@ -241,21 +241,27 @@ def _capability(name: str) -> str:
     return {"lm_loss": "Language modeling: loss on held-out text, nats a token"}.get(name, words(name).capitalize())
 
 
-def held_out_tables(stage: StageFiles) -> list[Table]:
+def held_out_blocks(stage: StageFiles) -> list[Block]:
     """A reward model's agreement with held-out rankings: overall, by number of completions, labeler and confidence."""
     held = stage.result.get("held_out")
-    if not isinstance(held, Mapping) or estimate(held) is None:
+    if not isinstance(held, Mapping) or (found := estimate(held)) is None:
         return []
-    overall: list[tuple[str, int, Sequence[Estimate | None]]] = [("reward model", 5, [estimate(held)])]
+    overall = [_agreement("reward model", found, 5)]
     if isinstance(held.get("longer_wins"), int | float):
-        overall.append(("the longer one wins", 0, [Estimate(float(held["longer_wins"]), n=held.get("pairs"), share=True)]))
-    tables = [Table("Agreement with held-out rankings", ["share of strict pairs"], overall, _ties(held))]
+        overall.append(_agreement("the longer one", Estimate(float(held["longer_wins"]), n=held.get("pairs"), share=True), 0))
+    blocks = [Block("Agreement with held-out rankings", f"share of strict pairs; {_ties(held)}".rstrip("; "), overall)]
     for name, title in (("by_k", "by completions ranked"), ("by_labeler", "by labeler"), ("by_confidence", "by confidence")):
-        rows = [(str(key), 5, [estimate(one)]) for key, one in (held.get(name) or {}).items()]
-        if rows:
-            tables.append(Table(f"Agreement {title}", ["share of strict pairs"], rows))
-    return tables
+        bars = [_agreement(str(key), one, 5) for key, row in (held.get(name) or {}).items() if (one := estimate(row)) is not None]
+        if bars:
+            blocks.append(Block(f"Agreement {title}", "", bars))
+    return blocks
+
+
+def _agreement(label: str, found: Estimate, color: int) -> Bar:
+    # ties carry no verdict here: they are counted beside, not within n
+    plain = replace(found, ties=None)
+    return Bar(label, plain, chart.interval_mark(plain, low=0, high=1, color=color, reference=0.5), color)
 
 
 def _ties(held: Mapping[str, Any]) -> str:
-    return f"{held['ties']} tied pairs carry no verdict and are left out." if held.get("ties") else ""
+    return f"{grouped(held['ties'])} tied pairs are left out" if held.get("ties") else ""

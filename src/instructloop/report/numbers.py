@@ -104,7 +104,7 @@ def percent(value: float) -> str:
 def bare_percent(value: float) -> str:
     """57.3; without decimals where there is nothing behind the point."""
     text = f"{100 * value:.1f}"
-    return (text.removesuffix(".0") if value in (0, 1) else text).replace("-", MINUS)
+    return (text.removesuffix(".0") if round(value, 6) in (0, 1) else text).replace("-", MINUS)
 
 
 def seconds(value: float) -> str:

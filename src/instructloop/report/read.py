@@ -9,6 +9,7 @@ from instructloop.core.errors import CheckpointError
 from instructloop.core.files import read_json, read_jsonl
 
 Row = Mapping[str, Any]
+_LOGS = frozenset({"metrics.jsonl", "timings.jsonl", "events.jsonl"})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,6 +34,8 @@ class StageFiles:
     evaluations: Mapping[str, Row] = field(default_factory=dict)
     parents: Sequence[Row] = ()
     command: str = ""
+    files: Sequence[tuple[str, int]] = ()
+    """Data files that the stage wrote, with their rows."""
 
     @property
     def family(self) -> str:
@@ -125,7 +128,13 @@ def _stage(path: Path, row: Row) -> StageFiles:
         evaluations={file.stem: read_json(file) for file in sorted((path / "eval").glob("*.json"))},
         parents=lineage.get("parents") or (),
         command=(path / "command.txt").read_text(encoding="utf-8").strip() if (path / "command.txt").is_file() else "",
+        files=[(file.name, _count(file)) for file in sorted(path.glob("*.jsonl")) if file.name not in _LOGS],
     )
+
+
+def _count(path: Path) -> int:
+    with path.open("rb") as file:
+        return sum(1 for _ in file)
 
 
 def _json(path: Path) -> dict[str, Any]:

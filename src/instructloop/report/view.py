@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from instructloop.report import chart, compare, tell
 from instructloop.report.catalog import PANELS, Panel, describe
-from instructloop.report.compare import Bar, ComparisonView, Table
+from instructloop.report.compare import Bar, Block, ComparisonView
 from instructloop.report.numbers import Estimate, grouped, large, number, seconds
 from instructloop.report.read import StageFiles, Story
 
@@ -52,7 +52,7 @@ class StageView:
     sentence: str
     facts: Sequence[tuple[str, str]]
     tables: Sequence[tuple[str, Sequence[tuple[str, str]]]]
-    estimates: Sequence[Table]
+    agreement: Sequence[Block]
     events: Sequence[Mapping[str, Any]]
     more_events: int
     samples: Sequence[tuple[int, Sequence[Mapping[str, Any]]]]
@@ -237,9 +237,9 @@ def _stage_view(story: Story, stage: StageFiles, color: int) -> StageView:
         files=stage,
         color=color,
         sentence=tell.sentence(story, stage),
-        facts=tell.facts(stage),
+        facts=[*tell.facts(stage), *((f"{name}", f"{grouped(rows)} rows") for name, rows in stage.files)],
         tables=tell.tables(stage),
-        estimates=compare.held_out_tables(stage),
+        agreement=compare.held_out_blocks(stage),
         events=told[:_EVENTS_SHOWN],
         more_events=max(0, len(told) - _EVENTS_SHOWN),
         samples=[(step, rows[:_SAMPLES_A_STEP]) for step, rows in chosen],
