@@ -76,11 +76,6 @@ class Rollouts:
             completions=tuple(self.completions[index] for index in order),
         )
 
-    def to(self, device: torch.device | str) -> "Rollouts":
-        """The same rollouts on another device."""
-        entropies = None if self.entropies is None else self.entropies.to(device)
-        return Rollouts(self.batch.to(device), self.logprobs.to(device), entropies, self.finish_reasons, self.prompts, self.completions)
-
     @staticmethod
     def concat(parts: Sequence["Rollouts"], *, pad_id: int = 0) -> "Rollouts":
         """All rows of several rollouts in order; ``pad_id`` is filler that nothing reads.
