@@ -1,7 +1,9 @@
 """What all tests share: one torch thread, no network, and where the real data lies."""
 
 import os
+import socket
 from pathlib import Path
+from typing import Any
 
 # Before torch is imported anywhere: threads that spin ruin each other when several test processes run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -22,3 +24,16 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"INSTRUCTLOOP_SHARED={named} has no folder data")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests reach this machine only: a connection to anywhere else fails at once, by name."""
+    connect = socket.socket.connect
+
+    def local_only(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise AssertionError(f"a test tried to reach {address[0]}:{address[1]}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", local_only)
