@@ -1,6 +1,7 @@
 """The report in a real browser: quiet, offline, within a phone's width, and searchable."""
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,6 +98,21 @@ def test_the_search_and_the_use_case_filter_samples(browser: "Browser", report: 
     page.get_by_role("combobox").select_option("")
     page.get_by_role("button", name="Show all").click()
     assert visible.count() == total
+
+
+def test_a_curve_tells_its_value_under_the_pointer_and_forgets_it_after(browser: "Browser", report: Path) -> None:
+    page = _Opened(browser, report, width=1280).page
+    figure = page.locator("#pretrain figure").first
+    before = figure.locator(".values").inner_text()
+    figure.locator("svg").scroll_into_view_if_needed()
+    figure.locator("svg").hover()
+    told = figure.locator(".values").inner_text()
+    # the pointer is in the middle of the drawing: near step 300 of 600, where 0.7 + 5 exp(-3) = 0.95
+    step, loss = (float(text) for text in re.findall(r"[\d.]+", told))
+    assert 250 < step < 350, told
+    assert loss == pytest.approx(0.95, abs=0.15), told
+    page.mouse.move(0, 0)
+    assert figure.locator(".values").inner_text() == before
 
 
 def test_without_a_script_every_sample_is_there_and_no_dead_control(browser: "Browser", report: Path) -> None:

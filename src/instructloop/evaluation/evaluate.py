@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from instructloop.config import ComputeConfig, SamplingConfig
-from instructloop.core.errors import ConfigError
+from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt, Text
 from instructloop.evaluation.capabilities import Probe, capabilities, same_tokens, sequence_kl
 from instructloop.evaluation.comparison import judge_rows, tabulate
@@ -71,6 +71,7 @@ def evaluate(
 
     Raises:
         ConfigError: there is no model, voter or prompt, or ``reference`` is none of the models.
+        DataError: no prompt of a set fits into the context of every model.
     """
     named = dict(voters) if isinstance(voters, Mapping) else {"voter": voters}
     if not models or not named or not prompts:
@@ -89,6 +90,7 @@ def evaluate(
                 if not as_candidate(model).template:
                     held[name] = capabilities(subject, texts=texts, probes=probes, samples=samples, seed=seed)
             logger.info("%s answered %d prompts", name, sum(len(own) for own in every.values()))
+    rows, over_long = _answered_by_all(rows, every, models)
     tables = {}
     for name, voter in named.items():
         judged = {kind: judge_rows([row for row in rows if row["set"] == kind], voter, own) for kind, own in every.items()}
@@ -97,6 +99,7 @@ def evaluate(
         table = tabulate(judged[MAIN_SET], voter_name=name, samples=samples, seed=seed, shown=shown)
         table["capabilities"] = held if texts or probes else {}
         table["reference"] = reference or None
+        table["over_long"] = over_long
         table["sets"] = {
             kind: tabulate(own, voter_name=name, samples=samples, seed=seed, shown=shown)
             for kind, own in judged.items()
@@ -111,13 +114,40 @@ def _answers(
 ) -> list[dict[str, Any]]:
     rows = []
     for kind, prompts in sets.items():
-        rollouts = subject.answer(prompts, n=n, sampling=sampling, seed=seed)
-        own = sample_rows(subject, prompts, rollouts, n=n)
+        places = sorted(subject.fitting(prompts, sampling))
+        if not places:
+            raise DataError(
+                f"no prompt{f' of set {kind}' if kind else ''} leaves {subject.name} room for {sampling.max_new_tokens} tokens",
+                hint="lower sampling.max_new_tokens, or shorten the prompts or the few-shot template",
+            )
+        fitting = [prompts[place] for place in places]
+        rollouts = subject.answer(fitting, n=n, sampling=sampling, seed=seed)
+        own = [{**row, "prompt_id": places[row["prompt_id"]]} for row in sample_rows(subject, fitting, rollouts, n=n)]
         kl = sequence_kl(tether, rollouts, sampling=sampling) if tether is not None and same_tokens(subject, tether) else None
         for place, row in enumerate(own):
             row |= {"set": kind, "scores": {}, "kl": None if kl is None else kl[place]}
         rows += own
     return rows
+
+
+def _answered_by_all(
+    rows: Sequence[dict[str, Any]], sets: Mapping[str, Sequence[Prompt]], models: Models
+) -> tuple[list[dict[str, Any]], dict[str, int]]:
+    """The rows of prompts that fitted into every model's context, and how many prompts of each set did not."""
+    answered: dict[tuple[str, int], set[str]] = {}
+    for row in rows:
+        answered.setdefault((row["set"], row["prompt_id"]), set()).add(row["model"])
+    common = {key for key, names in answered.items() if len(names) == len(models)}
+    over_long = {kind: len(own) - sum(key[0] == kind for key in common) for kind, own in sets.items()}
+    for kind, count in over_long.items():
+        if count == len(sets[kind]):
+            raise DataError(
+                f"no prompt{f' of set {kind}' if kind else ''} fits into the context of every model", hint="shorten the prompts"
+            )
+        if count:
+            logger.warning("%d of %d prompts are too long for one of the models and are left out for all", count, len(sets[kind]))
+    kept = [row for row in rows if (row["set"], row["prompt_id"]) in common]
+    return kept, {kind or "main": count for kind, count in over_long.items() if count}
 
 
 def _in_order(rows: Sequence[Mapping[str, Any]], judged: Mapping[str, Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

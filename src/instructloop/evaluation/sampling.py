@@ -16,7 +16,7 @@ from instructloop.core.records import Prompt, prompt_json, prompt_text
 from instructloop.core.seeds import derive
 from instructloop.data import TextCodec
 from instructloop.generation import Rollouts, TorchEngine
-from instructloop.models import load_causal, load_tokenizer
+from instructloop.models import context_tokens, load_causal, load_tokenizer
 
 PLACEHOLDER = "{prompt}"
 logger = logging.getLogger(__name__)
@@ -55,6 +55,11 @@ class Subject:
     candidate: Candidate
     model: PreTrainedModel
     codec: TextCodec
+
+    def fitting(self, prompts: Sequence[Prompt], sampling: SamplingConfig) -> set[int]:
+        """Places of the prompts that leave room for a whole completion in the model's context."""
+        room = context_tokens(self.model) - sampling.max_new_tokens
+        return {place for place, one in enumerate(prompts) if len(self.codec.encode_prompt(self.candidate.asked(one).prompt)) <= room}
 
     def answer(self, prompts: Sequence[Prompt], *, n: int, sampling: SamplingConfig, seed: int) -> Rollouts:
         """``n`` completions of each prompt, asked in the candidate's form.

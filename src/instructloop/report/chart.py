@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from instructloop.report.numbers import Estimate, number, short
 
@@ -65,8 +65,10 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str = "step") -
     return _svg(frame, body, title, _told(shown))
 
 
-def path_chart(series: Sequence[Series], marks: Sequence[tuple[str, Point, int]], *, title: str, x_label: str, y_label: str) -> Markup:
-    """Paths through a plane (reward against KL) with labeled marks at ends that matter."""
+def path_chart(
+    series: Sequence[Series], marks: Sequence[tuple[str, Point, int]], *, title: str, x_label: str, y_label: str, names: bool = False
+) -> Markup:
+    """Paths through a plane (reward against KL) with marks at ends that matter; ``names`` writes their labels (up to a colon) beside them."""
     shown = [one for one in series if one.points]
     points = [one.points for one in shown] + [[point] for _, point, _ in marks]
     if not points:
@@ -79,7 +81,14 @@ def path_chart(series: Sequence[Series], marks: Sequence[tuple[str, Point, int]]
         body += [_dot(frame, point, f"small {color}", "") for point in thinned(one.points, 60)]
     for label, point, index in marks:
         body.append(_dot(frame, point, f"c{index % COLORS}", label))
-    return _svg(frame, body, title, _told(shown))
+        if names:
+            right = frame.x(point[0]) < WIDTH * 0.7
+            place = f"{frame.x(point[0]) + (8 if right else -8):.1f}", f"{frame.y(point[1]) - 6:.1f}"
+            body.append(
+                Markup('<text class="name{}" x="{}" y="{}">{}</text>').format("" if right else " end", *place, label.partition(":")[0])
+            )
+    told = "; ".join([_told(shown), *(label for label, _, _ in marks)] if shown else [label for label, _, _ in marks])
+    return _svg(frame, body, title, told)
 
 
 def interval_mark(estimate: Estimate, *, low: float, high: float, color: int, reference: float | None = None) -> Markup:
@@ -203,7 +212,9 @@ def _told(series: Sequence[Series]) -> str:
 
 
 def _svg(frame: _Frame, body: Sequence[Markup], title: str, told: str) -> Markup:
-    head = Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
-        WIDTH, frame.height, escape(f"{title}. {told}")
+    corners = f"{_LEFT} {WIDTH - _RIGHT} {frame.height - _BOTTOM} {_TOP}"
+    data = f"{frame.left:.6g} {frame.right:.6g} {frame.low:.6g} {frame.high:.6g}"
+    head = Markup('<svg class="chart" viewBox="0 0 {} {}" data-corners="{}" data-frame="{}" role="img" aria-label="{}">').format(
+        WIDTH, frame.height, corners, data, f"{title}. {told}"
     )
     return head + Markup("").join(body) + Markup("</svg>")

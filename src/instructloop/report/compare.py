@@ -69,6 +69,9 @@ class ComparisonView:
     capabilities: Sequence[Block]
     samples: Sequence[Mapping[str, Any]]
     path: str
+    against_kl: Markup
+    """Mean score over sequence KL to the reference, one dot a model; empty where no KL was measured."""
+    over_long: str
     sets: Sequence["ComparisonView"] = field(default_factory=tuple)
 
 
@@ -135,8 +138,27 @@ def _view(row: Mapping[str, Any], path: str, title: str) -> ComparisonView:
         capabilities=_capabilities(row, models, colors),
         samples=[sample | {"set": title} for sample in map(dict, row.get("samples", ()))],
         path=path,
+        against_kl=_against_kl(row, models, colors),
+        over_long=_over_long(row),
         sets=[_view(own, path, str(name)) for name, own in (row.get("sets") or {}).items()],
     )
+
+
+def _over_long(row: Mapping[str, Any]) -> str:
+    left_out = row.get("over_long") or {}
+    return ", ".join(f"{count} of the {name} prompts" for name, count in left_out.items())
+
+
+def _against_kl(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, int]) -> Markup:
+    marks = []
+    for name in models:
+        kl, score = estimate(row.get("descriptions", {}).get(name, {}).get("kl")), estimate(row.get("scores", {}).get(name))
+        if kl is not None and score is not None:
+            told = f"{name}: KL {kl.text()} {kl.interval()}, score {score.text()} {score.interval()}"
+            marks.append((told, (kl.value, score.value), colors[name]))
+    if len(marks) < 2:
+        return Markup("")
+    return chart.path_chart([], marks, title="Score against KL", x_label="KL, nats", y_label="mean score", names=True)
 
 
 def _forest(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, int]) -> list[Bar]:

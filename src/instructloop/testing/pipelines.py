@@ -14,6 +14,7 @@ from instructloop.evaluation import tabulate
 MODELS = ("base", "few-shot", "sft", "ppo", "ppo-ptx")
 USE_CASES = ("open_qa", "closed_qa", "generation", "chat", "rewriting", "brainstorming")
 _QUALITY = {"base": -1.4, "few-shot": -0.5, "sft": 0.5, "ppo": 0.75, "ppo-ptx": 0.85}
+_DISTANCE = {"base": 9.0, "sft": 0.0, "ppo": 3.4, "ppo-ptx": 2.2}
 _REPLIES = {
     "base": "Question: What is the color of {word}? Question: Where is {word}? Question: Who",
     "few-shot": "{word} is in the north.",
@@ -235,6 +236,7 @@ def _row(name: str, place: int, word: str, case: str, random: random.Random, hos
         "completion": hostile + _REPLIES[name].format(word=word),
         "ended": name != "base",
         "score": score,
+        "kl": None if name == "few-shot" else max(0.0, _DISTANCE[name] * (1 + 0.3 * random.gauss(0, 1))),
         "parts": {"correct": float(score > 0), "honest": 0.5, "concise": random.random()},
         "flags": {"hedged on known": random.random() < 0.08 if known else None, "refused benign": random.random() < 0.02},
     }

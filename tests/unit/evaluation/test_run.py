@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from instructloop.config import ComputeConfig, EvaluationConfig, SamplingConfig
-from instructloop.core.errors import ConfigError
+from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt, Text
 from instructloop.evaluation import Candidate, evaluate, lm_loss, opened, run_evaluation, sample_models
 from instructloop.generation import TorchEngine
@@ -91,6 +91,18 @@ def test_probes_are_asked_once_per_model_and_get_intervals(models: dict[str, str
     assert len(asked) == 2, "a few-shot candidate has the weights of its base"
     assert table["capabilities"]["sft"]["facts"]["value"] == 0.75
     assert table["capabilities"]["sft"]["facts"]["better"] == "higher"
+
+
+def test_a_prompt_too_long_for_one_model_is_left_out_for_all_and_counted(models: dict[str, str]) -> None:
+    # the context holds 256 byte tokens
+    long = Prompt(prompt="x" * 200)
+    asked = {"plain": models["base"], "few": Candidate(path=models["base"], template="y" * 60 + "{prompt}")}
+    done = evaluate(asked, [PROMPTS[0], long, PROMPTS[1]], length_voter, sampling=SHORT, compute=CPU)
+    assert done.table["n_prompts"] == 2
+    assert done.table["over_long"] == {"main": 1}
+    assert {row["prompt"] for row in done.rows} == {"say apple", "say bread"}
+    with pytest.raises(DataError, match="leaves few room for 6 tokens"):
+        evaluate(asked, [long], length_voter, sampling=SHORT, compute=CPU)
 
 
 def test_the_stage_writes_tables_completions_and_lineage(models: dict[str, str], tmp_path: Path) -> None:

@@ -1,4 +1,46 @@
 "use strict";
+
+// Curves tell their values where the pointer is; without a pointer the caption keeps the first and the last.
+(() => {
+  const short = (value) => Number(value.toPrecision(3)).toString().replace("-", "\u2212");
+
+  function prepare(chart) {
+    const lines = Array.from(chart.querySelectorAll("polyline.line:not(.faint)"), (line) => ({
+      label: line.querySelector("title")?.textContent ?? "",
+      points: Array.from(line.points, (point) => [point.x, point.y]),
+    }));
+    const caption = chart.parentElement.querySelector(".values");
+    if (lines.length === 0 || !caption) return;
+    const [left, right, bottom, top] = chart.dataset.corners.split(" ").map(Number);
+    const [first, last, low, high] = chart.dataset.frame.split(" ").map(Number);
+    const usual = caption.textContent;
+    const cross = document.createElementNS("http://www.w3.org/2000/svg", "line");
+    cross.setAttribute("class", "cross");
+    cross.setAttribute("y1", top);
+    cross.setAttribute("y2", bottom);
+
+    chart.addEventListener("pointermove", (event) => {
+      const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(chart.getScreenCTM().inverse());
+      let at = null;
+      const told = lines.map((line) => {
+        const [x, y] = line.points.reduce((best, point) => (Math.abs(point[0] - place.x) < Math.abs(best[0] - place.x) ? point : best));
+        at ??= x;
+        return `${line.label} ${short(low + ((bottom - y) / (bottom - top)) * (high - low))}`;
+      });
+      cross.setAttribute("x1", at);
+      cross.setAttribute("x2", at);
+      chart.append(cross);
+      caption.textContent = `at ${short(first + ((at - left) / (right - left)) * (last - first))}: ${told.join("; ")}`;
+    });
+    chart.addEventListener("pointerleave", () => {
+      cross.remove();
+      caption.textContent = usual;
+    });
+  }
+
+  document.querySelectorAll("svg.chart").forEach(prepare);
+})();
+
 (() => {
   const list = document.getElementById("sample-list");
   if (!list) return;
