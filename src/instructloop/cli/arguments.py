@@ -81,4 +81,3 @@ def show_progress() -> None:
         return
     package.addHandler(RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="[%X]", markup=False))
     package.setLevel(logging.INFO)
-    package.propagate = False

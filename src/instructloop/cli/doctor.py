@@ -12,7 +12,6 @@ from rich.table import Table
 from instructloop.cli.arguments import parse
 from instructloop.core.errors import ConfigError
 from instructloop.recipes import presets
-from instructloop.recipes.health import examine_run
 from instructloop.recipes.machine import Machine, inspect_machine
 from instructloop.runs import is_run
 
@@ -80,6 +79,8 @@ def _is_ppo(run: Path) -> bool:
 
 
 def _run(console: Console, run: Path) -> int:
+    from instructloop.recipes.health import examine_run
+
     findings = examine_run(run)
     for item in findings:
         console.print(f"[red]{item.kind}[/red] from step {item.step}: {escape(item.message)}")

@@ -20,7 +20,7 @@ class BananaArguments:
     """Any causal language model; empty takes the one that ships with the package."""
     reward: str = ""
     """``sentiment``, ``contains:WORD`` (counted), ``file.py:function``, or a reward's name; empty counts the word "boat"."""
-    betas: tuple[float, float, float] = (0.0, 0.2, 10.0)
+    betas: tuple[float, float, float] = (0.0, 0.15, 10.0)
     """Three strengths of the tether: none, fitting, far too tight."""
     steps: int = 60
     """PPO iterations of each."""
