@@ -119,7 +119,7 @@ def run_banana(
     *,
     model: str = "",
     reward: str = "",
-    betas: tuple[float, float, float] = (0.0, 0.2, 10.0),
+    betas: tuple[float, float, float] = (0.0, 0.15, 10.0),
     steps: int = 60,
     seed: int = 0,
     evaluation_samples: int = 512,
