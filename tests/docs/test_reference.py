@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from instructloop.cli.main import COMMANDS
+from instructloop.cli.main import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -17,7 +17,7 @@ def test_the_generated_reference_pages_are_current() -> None:
 
 
 def test_every_command_in_the_documentation_exists() -> None:
-    verbs = {name.split()[0] for name in COMMANDS}
+    verbs = {name.split()[0] for name in VERBS}
     unknown = []
     for page in PAGES:
         for line in _console_lines(page.read_text(encoding="utf-8")):
