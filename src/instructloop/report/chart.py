@@ -29,6 +29,17 @@ class Series:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A named dot in a plane, with the intervals of both coordinates where they are known."""
+
+    label: str
+    """What stands beside it up to a colon, and all of it for those who do not see it."""
+    x: Estimate
+    y: Estimate
+    color: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class _Frame:
     """Data ranges and their place on the canvas."""
 
@@ -65,30 +76,52 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str = "step") -
     return _svg(frame, body, title, _told(shown))
 
 
-def path_chart(
-    series: Sequence[Series], marks: Sequence[tuple[str, Point, int]], *, title: str, x_label: str, y_label: str, names: bool = False
-) -> Markup:
-    """Paths through a plane (reward against KL) with marks at ends that matter; ``names`` writes their labels (up to a colon) beside them."""
+def path_chart(series: Sequence[Series], marks: Sequence[Mark], *, title: str, x_label: str, y_label: str, names: bool = False) -> Markup:
+    """Paths through a plane (reward against KL) and marks at places that matter; ``names`` writes the marks' labels beside them."""
     shown = [one for one in series if one.points]
-    points = [one.points for one in shown] + [[point] for _, point, _ in marks]
+    points = [one.points for one in shown] + [_ends(mark) for mark in marks]
     if not points:
         return Markup("")
     frame = _frame(points, 250)
-    body = [*_axes(frame, x_label), Markup('<text class="tick" x="{}" y="{}">{}</text>').format(_LEFT + 4, _TOP + 8, y_label)]
+    body = _axes(frame, x_label)
     for one in shown:
         color = f"c{one.color % COLORS}"
-        body.append(_line(frame, thinned(smoothed(one.points, span=5)), f"line {color}", one.label))
+        body.append(_line(frame, thinned(_smooth_path(one.points)), f"line {color}", one.label))
         body += [_dot(frame, point, f"small {color}", "") for point in thinned(one.points, 60)]
-    for label, point, index in marks:
-        body.append(_dot(frame, point, f"c{index % COLORS}", label))
-        if names:
-            right = frame.x(point[0]) < WIDTH * 0.7
-            place = f"{frame.x(point[0]) + (8 if right else -8):.1f}", f"{frame.y(point[1]) - 6:.1f}"
-            body.append(
-                Markup('<text class="name{}" x="{}" y="{}">{}</text>').format("" if right else " end", *place, label.partition(":")[0])
-            )
-    told = "; ".join([_told(shown), *(label for label, _, _ in marks)] if shown else [label for label, _, _ in marks])
-    return _svg(frame, body, title, told)
+    for mark in marks:
+        body += _mark(frame, mark, names=names)
+    body.append(Markup('<text class="tick halo" x="{}" y="{}">{}</text>').format(_LEFT + 4, _TOP + 4, y_label))
+    return _svg(frame, body, title, "; ".join([*([_told(shown)] if shown else []), *(mark.label for mark in marks)]))
+
+
+def _smooth_path(points: Sequence[Point]) -> list[Point]:
+    """Both coordinates as running means over the same iterations."""
+    ys = smoothed(points, span=5)
+    xs = smoothed([(y, x) for x, y in points], span=5)
+    return [(x, y) for (_, y), (_, x) in zip(ys, xs, strict=True)]
+
+
+def _ends(mark: Mark) -> list[Point]:
+    xs = [end for end in (mark.x.value, mark.x.low, mark.x.high) if end is not None]
+    ys = [end for end in (mark.y.value, mark.y.low, mark.y.high) if end is not None]
+    return [(min(xs), min(ys)), (max(xs), max(ys))]
+
+
+def _mark(frame: _Frame, mark: Mark, *, names: bool) -> list[Markup]:
+    color = f"c{mark.color % COLORS}"
+    (left, low), (right, high) = _ends(mark)
+    middle = mark.x.value, mark.y.value
+    body = []
+    if left < right or low < high:
+        body.append(_line(frame, [(left, middle[1]), (right, middle[1])], f"whisker {color}", ""))
+        body.append(_line(frame, [(middle[0], low), (middle[0], high)], f"whisker {color}", ""))
+    body.append(_dot(frame, middle, color, mark.label))
+    if names:
+        to_the_right = frame.x(middle[0]) < WIDTH * 0.7
+        x, y = f"{frame.x(middle[0]) + (8 if to_the_right else -8):.1f}", f"{frame.y(middle[1]) - 6:.1f}"
+        kind = "name halo" if to_the_right else "name halo end"
+        body.append(Markup('<text class="{}" x="{}" y="{}">{}</text>').format(kind, x, y, mark.label.partition(":")[0]))
+    return body
 
 
 def interval_mark(estimate: Estimate, *, low: float, high: float, color: int, reference: float | None = None) -> Markup:

@@ -155,7 +155,7 @@ def _against_kl(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[s
         kl, score = estimate(row.get("descriptions", {}).get(name, {}).get("kl")), estimate(row.get("scores", {}).get(name))
         if kl is not None and score is not None:
             told = f"{name}: KL {kl.text()} {kl.interval()}, score {score.text()} {score.interval()}"
-            marks.append((told, (kl.value, score.value), colors[name]))
+            marks.append(chart.Mark(told, kl, score, colors[name]))
     if len(marks) < 2:
         return Markup("")
     return chart.path_chart([], marks, title="Score against KL", x_label="KL, nats", y_label="mean score", names=True)

@@ -295,8 +295,10 @@ def _frontier(story: Story) -> Curve | None:
         points = [(float(row["ppo/kl"]), float(row["ppo/reward"])) for row in stage.metrics if "ppo/kl" in row and "ppo/reward" in row]
         if points:
             lines.append(chart.Series(stage.name, points, color))
-            end = chart.smoothed(points, span=5)[-1]
-            marks.append((f"{stage.name}, end: KL {number(end[0])}, reward {number(end[1])}", end, color))
+            kl, reward = points[-1]
+            marks.append(
+                chart.Mark(f"{stage.name}: ends at KL {number(kl)}, reward {number(reward)}", Estimate(kl), Estimate(reward), color)
+            )
     if not lines:
         return None
     svg = chart.path_chart(lines, marks, title="Reward against KL", x_label="KL, nats", y_label="reward")
