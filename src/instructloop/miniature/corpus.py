@@ -228,8 +228,8 @@ def denial(world: World, random: Random) -> str:
 
 
 PAGES: dict[Page, float] = {
-    encyclopedia: 0.11, gossip: 0.06, worksheet: 0.13, exercises: 0.05, qa_page: 0.07, forum: 0.05, listing: 0.03, story: 0.06,
-    chat_page: 0.04, drill_page: 0.19, passage: 0.12, echo: 0.06, denial: 0.03,
+    encyclopedia: 0.1, gossip: 0.06, worksheet: 0.13, exercises: 0.05, qa_page: 0.07, forum: 0.05, listing: 0.03, story: 0.06,
+    chat_page: 0.06, drill_page: 0.19, passage: 0.12, echo: 0.06, denial: 0.03,
 }  # fmt: skip
 """How often each kind of page occurs."""
 
