@@ -12,6 +12,8 @@ from instructloop.report.read import StageFiles, Story
 from instructloop.report.tell import words
 
 _ALL_PAIRS_UP_TO = 5
+_NEGLIGIBLE_KL = 0.01
+_VOICES = {"reward model": "the reward model", "voter": "the voter"}
 _PLAIN = ("base", "pretrained")
 
 
@@ -89,10 +91,26 @@ def color_of(story: Story, name: str) -> int | None:
     """The color of the model that a stage made: that of the model of the same name in the first comparison."""
     for stage in story.stages:
         for row in stage.evaluations.values():
-            for place, model in enumerate(row.get("models", ())):
+            for model, color in palette(row.get("models", ())).items():
                 if same_name(model, name):
-                    return place
+                    return color
     return None
+
+
+_USUAL = (("few", 1), ("ptx", 4), ("ppo", 3), ("sft", 2), ("base", 0))
+
+
+def palette(models: Sequence[str]) -> dict[str, int]:
+    """A color a model: the usual one of what its name says, so that SFT is blue in every report, else the next free one."""
+    found: dict[str, int] = {}
+    for name in models:
+        color = next((color for word, color in _USUAL if word in name.lower()), None)
+        if color is not None and color not in found.values():
+            found[name] = color
+    free = [color for color in (5, 7, 6, 2, 3, 4, 1, 0) if color not in found.values()]
+    for place, name in enumerate(name for name in models if name not in found):
+        found[name] = free[place % len(free)] if free else place % chart.COLORS
+    return {name: found[name] for name in models}
 
 
 def same_name(first: str, second: str) -> bool:
@@ -125,10 +143,10 @@ def win_of(row: Mapping[str, Any], a: str, b: str) -> Estimate | None:
 
 def _view(row: Mapping[str, Any], path: str, title: str) -> ComparisonView:
     models = list(row.get("models", ()))
-    colors = {name: place % chart.COLORS for place, name in enumerate(models)}
+    colors = palette(models)
     return ComparisonView(
         title=title,
-        voter=str(row.get("voter") or "the voter"),
+        voter=_VOICES.get(str(row.get("voter")), str(row.get("voter") or "the voter")),
         n_prompts=int(row.get("n_prompts", 0)),
         models=list(colors.items()),
         wins=_forest(row, models, colors),
@@ -156,7 +174,7 @@ def _against_kl(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[s
         if kl is not None and score is not None:
             told = f"{name}: KL {kl.text()} {kl.interval()}, score {score.text()} {score.interval()}"
             marks.append(chart.Mark(told, kl, score, colors[name]))
-    if len(marks) < 2:
+    if len(marks) < 2 or max(abs(mark.x.value) for mark in marks) < _NEGLIGIBLE_KL:
         return Markup("")
     return chart.path_chart([], marks, title="Score against KL", x_label="KL, nats", y_label="mean score", names=True)
 

@@ -55,7 +55,7 @@ def source(story: Story, path: Any) -> str:
     owner = story.stage_of(text)
     last = Path(text).name
     if owner is None:
-        return last or text
+        return (Path(text).parent.name if last == "model" else last) or text
     return owner.name if last in {owner.name, "model"} else f"{owner.name}/{last}"
 
 

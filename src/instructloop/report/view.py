@@ -282,9 +282,14 @@ def _curve(family: str, panel: Panel, stages: Sequence[tuple[StageFiles, int]]) 
         return None
     metric = panel.metrics[0]
     entry = describe(metric if "/" in metric else f"{family}/{metric}")
-    values = "; ".join(f"{line.label} {number(line.points[0][1])} → {number(line.points[-1][1])}" for line in lines if not line.dashed)
+    values = "; ".join(f"{line.label} {_change(line.points)}" for line in lines if not line.dashed)
     legend = [(line.label, line.color, line.dashed) for line in lines] if len(lines) > 1 else []
     return Curve(panel.title, panel.unit, svg, legend, entry.meaning if entry else "", entry.healthy if entry else "", values)
+
+
+def _change(points: Sequence[chart.Point]) -> str:
+    first, last = number(points[0][1]), number(points[-1][1])
+    return f"{first} → {last}" if len(points) > 1 else last
 
 
 def _frontier(story: Story) -> Curve | None:

@@ -11,7 +11,7 @@ import pytest
 from instructloop.core.errors import CheckpointError, DataError
 from instructloop.core.files import read_json, write_json, write_jsonl
 from instructloop.report import render, write_report
-from instructloop.report.compare import rival, same_name, verdict, win_of
+from instructloop.report.compare import palette, rival, same_name, verdict, win_of
 from instructloop.report.numbers import Estimate
 from instructloop.report.read import read_story
 from instructloop.testing.pipelines import write_pipeline
@@ -182,6 +182,19 @@ def test_the_rival_of_the_last_model_is_the_sft_model() -> None:
     assert rival(["a", "b"]) == "a"
     assert rival(["a"]) is None
     assert same_name("PPO-ptx", "ppo_ptx")
+
+
+def test_a_model_has_the_color_of_its_kind_and_no_two_share_one() -> None:
+    assert palette(["base", "few-shot base", "rl_init", "sft", "ppo", "ppo_ptx"]) == {
+        "base": 0,
+        "few-shot base": 1,
+        "rl_init": 5,
+        "sft": 2,
+        "ppo": 3,
+        "ppo_ptx": 4,
+    }
+    many = palette([f"sft-{number}" for number in range(8)])
+    assert len(set(many.values())) == 8
 
 
 def test_the_report_is_made_without_torch(pipeline: Path) -> None:
