@@ -1,5 +1,6 @@
 """The README and the pages stay true: their commands run, on files of their layouts and a tiny model; the README's links lead somewhere."""
 
+import ast
 import itertools
 import json
 import re
@@ -90,6 +91,17 @@ def test_the_commands_of_the_readme_run_in_their_order(capsys: pytest.CaptureFix
     assert " 0 of them changed" in printed["verify"]
     assert Path(printed["report"].strip()).is_file()
     assert {"model.safetensors", "tokenizer.json"} <= {file.name for file in Path("my-model").iterdir()}
+
+
+@pytest.mark.usefixtures("desk")
+def test_the_python_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    (example,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    small = example.replace("steps=20, batch_size=64", "steps=1, batch_size=8, sampling={'max_new_tokens': 6}")
+    assert small != example
+    exec(compile(small, "README.md", "exec"), {})
+    sampled, wins = capsys.readouterr().out.splitlines()[-2:]
+    assert len(ast.literal_eval(sampled)[0]) == 3
+    assert {row["a"] for row in ast.literal_eval(wins)} == {"sft", "ppo"}
 
 
 @pytest.mark.parametrize("page", ["how-to/own-model-and-data.md", "tutorials/first-loop.md"])
