@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from instructloop.core.errors import DataError
+from instructloop.core.errors import CheckpointError, DataError
 from instructloop.core.files import read_json
 from instructloop.core.hashing import hash_tree
 from instructloop.recipes import State, load_recipe, run_pipeline
+from instructloop.runs.lock import take_lock
 from instructloop.testing import save_tiny, tiny_model, tiny_tokenizer
 
 RECIPE = """
@@ -145,11 +146,14 @@ def test_a_stage_does_not_outlive_its_killed_pipeline(folder: Path) -> None:
     wait_for(status, 1)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    pid = read_json(status)["pid"]
     deadline = time.monotonic() + 20
-    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
+    while True:  # the stage's directory is locked for as long as its process lives
+        try:
+            os.close(take_lock(status.parent, "run"))
+            break
+        except CheckpointError:
+            assert time.monotonic() < deadline, "the stage is still alive"
+            time.sleep(0.05)
 
 
 def test_ctrl_c_stops_cleanly_and_the_next_call_resumes(folder: Path) -> None:

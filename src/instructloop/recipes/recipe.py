@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import instructloop
-from instructloop.config import from_mapping, read_toml, to_json
+from instructloop.config import from_mapping, read_toml
 from instructloop.core.errors import ConfigError
 from instructloop.core.hashing import hash_json, hash_tree
 from instructloop.recipes.kinds import KINDS, Kind
@@ -298,13 +298,3 @@ def _without(values: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, 
         return value
 
     return {key: blank(value, key) for key, value in values.items()}
-
-
-def config_of(stage: Stage, folder: Path) -> Any:
-    """The stage's configuration object with paths in place of references."""
-    return from_mapping(stage.kind.config(), stage.resolved(folder), where=f"stage {stage.name!r}")
-
-
-def as_json(config: Any) -> dict[str, Any]:
-    """A configuration as JSON-ready values."""
-    return to_json(config)

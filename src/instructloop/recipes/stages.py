@@ -20,8 +20,6 @@ class MiniatureBuildConfig:
     """Base of every random stream of the stage."""
     sizes: Mapping[str, int] = field(default_factory=dict)
     """How many of each file, by name; what is not named keeps its default."""
-    tokenizer: bool = False
-    """Also train a tokenizer on the documents, as a base model from nothing needs."""
 
 
 def run_miniature_build(cfg: MiniatureBuildConfig, out: Path, *, resume: bool = False) -> Path:
@@ -29,7 +27,7 @@ def run_miniature_build(cfg: MiniatureBuildConfig, out: Path, *, resume: bool = 
     from instructloop.miniature.build import build
 
     with RunDir.open(out, stage="miniature.build", config=to_json(cfg), resume=resume) as run:
-        build(run.path, seed=cfg.seed, sizes=dict(cfg.sizes), tokenizer=cfg.tokenizer)
+        build(run.path, seed=cfg.seed, sizes=dict(cfg.sizes))
     return run.path
 
 
