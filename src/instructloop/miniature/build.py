@@ -3,10 +3,10 @@
 The world itself has one fixed seed, that of the base model shipped in ``base/``: a base must know the facts that tasks ask about.
 The ``seed`` of a build varies prompts, demonstrations and documents.
 
-The full recipe, base model included, from nothing (about half an hour on one core):
+The full recipe, base model included, from nothing (a quarter of an hour on an idle core); it is how ``base/`` was made:
 
-    instructloop miniature build --out bay
-    instructloop train pretrain --data bay/corpus.jsonl --validation bay/heldout.jsonl --tokenizer bay/tokenizer --steps 1800 --batch-tokens 4096 --optimizer.lr 4e-3 --out bay/base
+    instructloop run miniature-base --out runs/base
+    instructloop run miniature --set base=runs/base/stages/pretrain
 """
 
 from collections.abc import Iterable, Mapping
@@ -26,10 +26,9 @@ from instructloop.miniature.templates import FAMILIES
 from instructloop.miniature.world import World, make_world
 
 WORLD_SEED = 0
+TOKENIZER_DOCUMENTS = 20_000
 BASE = Path(__file__).parent / "base"
 """The shipped base model: an ordinary Hugging Face Llama directory with its tokenizer."""
-BASE_DOCUMENTS = 165_000
-"""Documents the shipped base read once (about 7.4 million tokens); a build for the recipe writes fewer, for the pretraining mix."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +42,8 @@ class Sizes:
     train_prompts: int = 4_000
     validation_prompts: int = 200
     test_prompts: int = 500
+    vocabulary: int = 0
+    """Entries of a tokenizer trained on the documents; 0 trains none (the shipped base has its own)."""
 
 
 def sizes_of(changed: Mapping[str, int]) -> Sizes:
@@ -59,7 +60,7 @@ def bay() -> World:
     return make_world(WORLD_SEED)
 
 
-def build(out: Path, seed: int = 0, sizes: Sizes | Mapping[str, int] | None = None, *, tokenizer: bool = False) -> dict[str, int]:
+def build(out: Path, seed: int = 0, sizes: Sizes | Mapping[str, int] | None = None) -> dict[str, int]:
     """Write corpus, held-out text, demonstrations, prompts by split, free-form prompts and the few-shot prefix.
 
     No prompt of a demonstration is among the training prompts that are ranked and rolled out. The test prompts do not depend
@@ -69,7 +70,6 @@ def build(out: Path, seed: int = 0, sizes: Sizes | Mapping[str, int] | None = No
         out: folder to fill; existing files are replaced.
         seed: of everything but the world and the test set.
         sizes: how much of each, or the fields that differ from the defaults by name.
-        tokenizer: also train and write a tokenizer (with its corpus: ``documents``), as the full recipe needs.
 
     Returns:
         Rows written by file name.
@@ -100,10 +100,11 @@ def build(out: Path, seed: int = 0, sizes: Sizes | Mapping[str, int] | None = No
     write("prompts_test.jsonl", map(prompt_row, tasks.prompts(world, "test", sizes.test_prompts, WORLD_SEED)))
     write("freeform.jsonl", map(prompt_row, freeform_prompts(world)))
     write_atomic(out / "few_shot.txt", few_shot_prefix(world, seed))
-    if tokenizer:
+    if sizes.vocabulary:
         from instructloop.miniature.tokenizer import save_tokenizer, train_tokenizer
 
-        save_tokenizer(train_tokenizer(row["text"] for row in documents(world, min(sizes.documents, 20_000), seed)), out / "tokenizer")
+        texts = (row["text"] for row in documents(world, min(sizes.documents, TOKENIZER_DOCUMENTS), seed))
+        save_tokenizer(train_tokenizer(texts, sizes.vocabulary), out / "tokenizer")
     write_json(out / "build.json", {"seed": seed, "world_seed": WORLD_SEED, "rows": counts, "kinds": sorted(FAMILIES)})
     return counts
 
