@@ -121,6 +121,20 @@ def test_without_a_script_every_sample_is_there_and_no_dead_control(browser: "Br
     assert page.locator("form.filter:visible, #more:visible").count() == 0
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_that_keeps_anyone_out(browser: "Browser", report: Path, scheme: str) -> None:
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed; it is in the group dev"
+    )
+    # the page's policy forbids foreign scripts, the checker's own too
+    context = browser.new_context(viewport={"width": 1280, "height": 850}, color_scheme=scheme, bypass_csp=True)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.goto(report.as_uri())
+    page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+    found = axe.Axe().run(page).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []
+
+
 def test_dark_and_light_differ_and_text_is_readable_in_both(browser: "Browser", report: Path) -> None:
     contrasts = {}
     for scheme in ("light", "dark"):
