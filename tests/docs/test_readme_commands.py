@@ -34,7 +34,9 @@ SMALL = {
 def commands_of(text: str) -> list[list[str]]:
     """Words of the lines in console blocks that call the program, without its name, in order."""
     blocks = re.findall(r"```console\n(.*?)```", text, flags=re.DOTALL)
-    return [shlex.split(line)[1:] for block in blocks for line in block.splitlines() if line.startswith("instructloop ")]
+    return [
+        shlex.split(line)[1:] for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.startswith("instructloop ")
+    ]
 
 
 def run(words: list[str]) -> int:
