@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from transformers import AutoConfig
+
 from instructloop.config import ComputeConfig
-from instructloop.core.errors import DataError
+from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt, prompt_text
 from instructloop.data import TextCodec, TokenSequence, collate
 from instructloop.models import context_tokens, device_of, load_scalar, load_tokenizer
 from instructloop.rewards.learned import score_batch
+from instructloop.runs import resolve_model
 
 _SCORING_TOKENS = 16_384
 
@@ -81,9 +84,18 @@ class RewardModelVoter:
         path: run or model directory.
         compute: device and precision.
         chat_template: wrap prompts in its tokenizer's template.
+
+    Raises:
+        ConfigError: the directory holds another kind of model, whose head would be random.
     """
 
     def __init__(self, path: str | Path, compute: ComputeConfig | None = None, *, chat_template: bool = True) -> None:
+        config = AutoConfig.from_pretrained(str(resolve_model(path)))
+        if not any(name.endswith("ForSequenceClassification") for name in config.architectures or ()):
+            raise ConfigError(
+                f"{path} holds {', '.join(config.architectures or ()) or 'no named architecture'}, which is no reward model",
+                hint="train one: instructloop train rm",
+            )
         self._model = load_scalar(path, compute or ComputeConfig(), seed=0, trainable=False)
         self._codec = TextCodec(load_tokenizer(path), chat_template=chat_template, name=str(path))
 

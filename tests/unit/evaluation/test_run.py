@@ -11,7 +11,8 @@ import torch
 from instructloop.config import ComputeConfig, EvaluationConfig, SamplingConfig
 from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt, Text
-from instructloop.evaluation import Candidate, evaluate, lm_loss, opened, run_evaluation, sample_models
+from instructloop.data import TokenSequence, collate
+from instructloop.evaluation import Candidate, RewardModelVoter, evaluate, lm_loss, opened, run_evaluation, sample_models
 from instructloop.generation import TorchEngine
 from instructloop.models import load_scalar, save_scalar
 from instructloop.testing.models import save_tiny, tiny_model
@@ -138,6 +139,26 @@ def test_the_stage_writes_tables_completions_and_lineage(models: dict[str, str],
     assert {item["role"] for item in json.loads((out / "lineage.json").read_text())["parents"]} >= {"prompts", "model:sft", "votes"}
     again = run_evaluation(cfg, tmp_path / "again")
     assert (again / "eval/reward_model.json").read_bytes() == (out / "eval/reward_model.json").read_bytes()
+
+
+def test_a_language_model_is_no_voter(models: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="LlamaForCausalLM, which is no reward model"):
+        RewardModelVoter(models["base"], CPU)
+
+
+def test_the_reward_model_votes_with_the_score_of_the_whole_text_and_refuses_what_it_cannot_read(
+    models: dict[str, str], tmp_path: Path
+) -> None:
+    scalar = load_scalar(models["base"], CPU, seed=0)
+    save_scalar(scalar, tiny_tokenizer(), tmp_path / "rm", card="A random reward model for a test.")
+    voter = RewardModelVoter(tmp_path / "rm", CPU)
+    found = voter.score(PROMPTS, ["yes", "", "no"])
+    # <s> 1, then the bytes of prompt and completion, then </s> 2: scored at that last token
+    ids = tiny_tokenizer().encode("say appleyes", add_special_tokens=False)
+    batch = collate([TokenSequence((1, *ids, 2), 10)], 0)
+    assert found[0] == pytest.approx(float(scalar.scores(batch)), abs=1e-5)
+    with pytest.raises(DataError, match="context holds 256"):
+        voter.score(PROMPTS[:1], ["z" * 300])
 
 
 def test_an_evaluation_in_which_nobody_votes_is_refused_before_anything_is_written(tmp_path: Path) -> None:
