@@ -106,7 +106,7 @@ def test_the_python_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str
     assert {row["a"] for row in ast.literal_eval(wins)} == {"sft", "ppo"}
 
 
-@pytest.mark.parametrize("page", ["how-to/own-model-and-data.md", "tutorials/first-loop.md"])
+@pytest.mark.parametrize("page", ["how-to/own-model-and-data.md", "tutorials/first-loop.md", "explanation/miniature.md"])
 def test_the_commands_of_a_page_run_in_their_order(page: str, desk: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = (ROOT / "docs" / page).read_text(encoding="utf-8").replace("$BASE", "path/to/base")
     for name, body in files_of(text).items():
