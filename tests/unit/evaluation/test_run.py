@@ -156,7 +156,7 @@ def test_the_reward_model_votes_with_the_score_of_the_whole_text_and_refuses_wha
     # <s> 1, then the bytes of prompt and completion, then </s> 2: scored at that last token
     ids = tiny_tokenizer().encode("say appleyes", add_special_tokens=False)
     batch = collate([TokenSequence((1, *ids, 2), 10)], 0)
-    assert found[0] == pytest.approx(float(scalar.scores(batch)), abs=1e-5)
+    assert found[0] == pytest.approx(scalar.scores(batch).item(), abs=1e-5)
     with pytest.raises(DataError, match="context holds 256"):
         voter.score(PROMPTS[:1], ["z" * 300])
 
