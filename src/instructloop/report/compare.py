@@ -283,9 +283,10 @@ def _capability(name: str) -> str:
 
 def held_out_blocks(stage: StageFiles) -> list[Block]:
     """A reward model's agreement with held-out rankings: overall, by number of completions, labeler and confidence."""
+    folds = _cross_validation(stage)
     held = stage.result.get("held_out")
     if not isinstance(held, Mapping) or (found := estimate(held)) is None:
-        return []
+        return folds
     overall = [_agreement("reward model", found, 5)]
     if isinstance(held.get("longer_wins"), int | float):
         overall.append(_agreement("the longer one", Estimate(float(held["longer_wins"]), n=held.get("pairs"), share=True), 0))
@@ -294,7 +295,20 @@ def held_out_blocks(stage: StageFiles) -> list[Block]:
         bars = [_agreement(str(key), one, 5) for key, row in (held.get(name) or {}).items() if (one := estimate(row)) is not None]
         if bars:
             blocks.append(Block(f"Agreement {title}", "", bars))
-    return blocks
+    return blocks + folds
+
+
+def _cross_validation(stage: StageFiles) -> list[Block]:
+    """Agreement with labelers whose rankings a fold never saw, beside its own labelers (spec D10)."""
+    found = stage.result.get("cross_validation") or {}
+    bars = []
+    for name, label in (("own_labelers", "own labelers"), ("held_out_labelers", "others")):
+        row = found.get(name) or {}
+        if "accuracy" in row:
+            value, spread = float(row["accuracy"]), float(row.get("std_over_seeds", 0.0))
+            bars.append(_agreement(label, Estimate(value, value - spread, value + spread, row.get("pairs"), share=True), 5))
+    note = f"{found.get('groups')} labeler groups; brackets are one standard deviation over {found.get('seeds')} seeds"
+    return [Block("Cross-validation", note, bars)] if bars else []
 
 
 def _agreement(label: str, found: Estimate, color: int) -> Bar:

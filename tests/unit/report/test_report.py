@@ -184,6 +184,17 @@ def test_the_rival_of_the_last_model_is_the_sft_model() -> None:
     assert same_name("PPO-ptx", "ppo_ptx")
 
 
+def test_a_cross_validation_is_shown_with_its_own_kind_of_spread(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"schema_version": 1, "stage": "rm", "config": {}})
+    own, others = {"accuracy": 0.724, "std_over_seeds": 0.004, "pairs": 900}, {"accuracy": 0.696, "std_over_seeds": 0.009, "pairs": 800}
+    folds = {"groups": 5, "seeds": 3, "own_labelers": own, "held_out_labelers": others}
+    write_json(tmp_path / "result.json", {"schema_version": 1, "cross_validation": folds})
+    text = " ".join(" ".join(parsed(render(tmp_path)).words).split())
+    assert "5 labeler groups; brackets are one standard deviation over 3 seeds" in text
+    assert "72.4 % [72.0, 72.8] n 900" in text
+    assert "69.6 % [68.7, 70.5] n 800" in text
+
+
 def test_a_model_has_the_color_of_its_kind_and_no_two_share_one() -> None:
     assert palette(["base", "few-shot base", "rl_init", "sft", "ppo", "ppo_ptx"]) == {
         "base": 0,
