@@ -5,7 +5,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -28,21 +28,28 @@ ARGUMENTS = (
 
 
 def chromium() -> str:
-    """Path of a system Chromium; missing, the tests skip with the remedy, or fail where CI promises one."""
-    found = next((path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), None)
+    """Path of a system Chromium (or of ``$CHROMIUM``); missing, the tests skip with the remedy, or fail where CI promises one."""
+    names = (os.environ.get("CHROMIUM") or "", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    found = next((path for name in names if name and (path := shutil.which(name))), None)
     if found is None:
-        reason = "no Chromium on this machine; install it, for example: sudo apt-get install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+        _missing("no Chromium on this machine; install it (Debian: apt-get install chromium) or name it: CHROMIUM=/path/to/chromium")
     return found
+
+
+def _missing(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
     path = chromium()
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; it is in the group dev")
-    with playwright.sync_playwright() as driver:
+    try:
+        from playwright.sync_api import sync_playwright
+    except ImportError:
+        _missing("playwright is not installed; it is in the group dev")
+    with sync_playwright() as driver:
         opened = driver.chromium.launch(executable_path=path, args=list(ARGUMENTS))
         yield opened
         opened.close()
