@@ -72,6 +72,6 @@
   search.addEventListener("input", show);
   if (cases) cases.addEventListener("change", show);
   more.addEventListener("click", () => { all = true; show(); });
-  addEventListener("beforeprint", () => { all = true; show(); for (const one of document.querySelectorAll("details")) one.open = true; });
+  addEventListener("beforeprint", () => { all = true; show(); });
   show();
 })();
