@@ -20,9 +20,9 @@ from instructloop.miniature.gold import PARTS, GoldScore, gold_utility
 from instructloop.miniature.replies import SLIPS, good_reply, slip
 from instructloop.miniature.world import World
 
-NOISE = 0.5
+NOISE = 0.36
 """Standard deviation of a labeler's error, in units of gold utility."""
-STEP = 0.12
+STEP = 0.15
 """Completions whose felt values fall into one step of this width are tied."""
 SHORTEST, LONGEST = 4, 9
 
