@@ -69,11 +69,16 @@ def line_chart(series: Sequence[Series], *, title: str, x_label: str = "step") -
         if len(points) == 1:
             body.append(_dot(frame, points[0], color, one.label))
             continue
-        noisy = len(one.points) >= _SMOOTH_FROM and not one.dashed
+        noisy = is_noisy(one)
         if noisy:
             body.append(_line(frame, points, f"line faint {color}", ""))
         body.append(_line(frame, thinned(smoothed(one.points)) if noisy else points, f"line {color}", one.label))
     return _svg(frame, body, title, _told(shown))
+
+
+def is_noisy(series: Series) -> bool:
+    """Whether a curve has so many points that its running mean says more than they do."""
+    return len(series.points) >= _SMOOTH_FROM and not series.dashed
 
 
 def path_chart(series: Sequence[Series], marks: Sequence[Mark], *, title: str, x_label: str, y_label: str, names: bool = False) -> Markup:
@@ -168,13 +173,11 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def smoothed(points: Sequence[Point], span: int = 0) -> list[Point]:
-    """Centered running mean over ``span`` points (default: a twelfth of them); the window shrinks towards the ends."""
-    width = span or max(3, len(points) // 12)
-    half = width // 2
+    """Running mean over ``span`` points (default: a twelfth of them); at the ends it is the mean of the half that exists, never one point."""
+    half = (span or max(3, len(points) // 12)) // 2
     result = []
     for place, (x, _) in enumerate(points):
-        reach = min(half, place, len(points) - 1 - place)
-        window = points[place - reach : place + reach + 1]
+        window = points[max(0, place - half) : place + half + 1]
         result.append((x, sum(y for _, y in window) / len(window)))
     return result
 

@@ -74,6 +74,8 @@ class ComparisonView:
     against_kl: Markup
     """Mean score over sequence KL to the reference, one dot a model; empty where no KL was measured."""
     over_long: str
+    reference: str
+    """The model whose distance from the others was measured: where reinforcement learning began; empty if unknown."""
     sets: Sequence["ComparisonView"] = field(default_factory=tuple)
 
 
@@ -158,6 +160,7 @@ def _view(row: Mapping[str, Any], path: str, title: str) -> ComparisonView:
         path=path,
         against_kl=_against_kl(row, models, colors),
         over_long=_over_long(row),
+        reference=str(row.get("reference") or ""),
         sets=[_view(own, path, str(name)) for name, own in (row.get("sets") or {}).items()],
     )
 

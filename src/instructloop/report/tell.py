@@ -131,7 +131,7 @@ def facts(stage: StageFiles) -> list[Fact]:
     """Plain numbers and words of ``result.json``, in its order."""
     found = []
     for name, value in stage.result.items():
-        if name in _NOT_FACTS or value is None or isinstance(value, Mapping | list):
+        if name in _NOT_FACTS or value in (None, "") or isinstance(value, Mapping | list):
             continue
         found.append((words(name), _plain(value)))
     return found

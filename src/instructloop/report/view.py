@@ -140,24 +140,27 @@ def _headline(story: Story, view: ComparisonView | None) -> str:
     unfinished = [stage.name for stage in story.stages if stage.state not in {"done", "skipped"}]
     if unfinished:
         return f"Not finished: {', '.join(unfinished)}. What follows is what there is so far."
-    found = _against_rival(view) if view else None
-    if view is None or found is None:
+    names = [name for name, _ in view.models] if view else []
+    model, other = names[-1] if names else "", compare.rival(names)
+    estimate = _last_against(view, other)
+    if view is None or estimate is None:
         return story.description
-    model, other, estimate = found
     how = {
         "better": f"{model} beats {other}",
         "worse": f"{model} loses to {other}",
         "undecided": f"Whether {model} beats {other} stays undecided",
     }[compare.verdict(estimate) or "undecided"]
     interval = f", 95\u202f% interval {estimate.interval()}" if estimate.interval() else ""
-    return f"{how}: judged by {view.voter}, it gave the better answer to {estimate.text()} of {view.n_prompts} held-out prompts{interval}."
+    told = f"{how}: judged by {view.voter}, it gave the better answer to {estimate.text()} of {view.n_prompts} held-out prompts{interval}."
+    start = _last_against(view, view.reference) if view.reference != other else None
+    return told + (f" Against {view.reference}, where its training began: {start.text()} {start.interval()}." if start else "")
 
 
-def _against_rival(view: ComparisonView) -> tuple[str, str, Estimate] | None:
-    names = [name for name, _ in view.models]
-    other = compare.rival(names)
-    bar = next((bar for bar in view.wins if bar.label == names[-1] and bar.against == other), None) if names else None
-    return (bar.label, bar.against, bar.estimate) if bar else None
+def _last_against(view: ComparisonView | None, other: str | None) -> Estimate | None:
+    """The last model's win rate over another one."""
+    if view is None or not view.models:
+        return None
+    return next((bar.estimate for bar in view.wins if bar.label == view.models[-1][0] and bar.against == other), None)
 
 
 def _tiles(story: Story, view: ComparisonView | None) -> list[Tile]:
@@ -165,10 +168,11 @@ def _tiles(story: Story, view: ComparisonView | None) -> list[Tile]:
     if view is not None and view.models:
         last = view.models[-1][0]
         names = [name for name, _ in view.models]
-        for other in dict.fromkeys(name for name in (compare.rival(names), compare.plain_base(names)) if name):
-            bar = next((bar for bar in view.wins if bar.label == last and bar.against == other), None)
-            if bar is not None:
-                tiles.append(Tile(f"{last} over {other}", bar.estimate.text(), bar.estimate.interval(), bar.estimate.count()))
+        tiles += [
+            Tile(f"{last} over {other}", found.text(), found.interval(), found.count())
+            for other in dict.fromkeys((compare.rival(names), view.reference, compare.plain_base(names)))
+            if (found := _last_against(view, other)) is not None
+        ]
     for stage in [stage for stage in story.stages if stage.family == "ppo"][-1:]:
         kl = [row["ppo/kl"] for row in stage.metrics if "ppo/kl" in row]
         if kl:
@@ -282,12 +286,14 @@ def _curve(family: str, panel: Panel, stages: Sequence[tuple[StageFiles, int]]) 
         return None
     metric = panel.metrics[0]
     entry = describe(metric if "/" in metric else f"{family}/{metric}")
-    values = "; ".join(f"{line.label} {_change(line.points)}" for line in lines if not line.dashed)
+    values = "; ".join(f"{line.label} {_change(line)}" for line in lines if not line.dashed)
     legend = [(line.label, line.color, line.dashed) for line in lines] if len(lines) > 1 else []
     return Curve(panel.title, panel.unit, svg, legend, entry.meaning if entry else "", entry.healthy if entry else "", values)
 
 
-def _change(points: Sequence[chart.Point]) -> str:
+def _change(line: chart.Series) -> str:
+    """First and last value, of the running mean where one is drawn."""
+    points = chart.smoothed(line.points) if chart.is_noisy(line) else line.points
     first, last = number(points[0][1]), number(points[-1][1])
     return f"{first} → {last}" if len(points) > 1 else last
 

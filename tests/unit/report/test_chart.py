@@ -55,9 +55,13 @@ def test_thinning_keeps_both_ends_and_the_spike() -> None:
     assert (777.0, 1000.0) in kept
 
 
-def test_the_running_mean_of_a_straight_line_is_the_line() -> None:
-    line = [(float(step), 2.0 * step) for step in range(50)]
-    assert smoothed(line) == line
+def test_the_running_mean_of_a_straight_line_is_the_line_and_its_ends_are_means_too() -> None:
+    line = [(float(step), 2.0 * step) for step in range(48)]
+    # 48 points: windows of 4, two to each side; the ends have three points
+    assert smoothed(line)[2:-2] == line[2:-2]
+    assert smoothed(line)[0] == (0.0, 2.0)
+    spike = [*((float(step), 1.0) for step in range(47)), (47.0, 4.0)]
+    assert smoothed(spike)[-1] == (47.0, 2.0)
 
 
 def test_an_interval_mark_stands_where_its_numbers_are() -> None:

@@ -76,6 +76,15 @@ def test_every_win_rate_of_the_file_is_on_the_page_with_interval_and_n(pipeline:
         assert " ".join(shown.split()) in text, row
 
 
+def test_the_headline_names_the_start_of_training_beside_the_sft_model(tmp_path: Path) -> None:
+    out = write_pipeline(tmp_path / "p", prompts=40)
+    table = read_json(out / "stages/evaluation/eval/gold.json")
+    write_json(out / "stages/evaluation/eval/gold.json", {**table, "reference": "few-shot"})
+    row = next(row for row in table["wins"] if (row["a"], row["b"]) == ("ppo-ptx", "few-shot"))
+    text = " ".join(" ".join(parsed(render(out)).words).split())
+    assert f"Against few-shot, where its training began: {100 * row['win_rate']:.1f} %" in text
+
+
 def test_nothing_on_the_page_points_outside(page: str) -> None:
     for tag, attributes in parsed(page).tags:
         for name in ("src", "href", "action", "data", "poster", "srcset", "xlink:href"):
