@@ -90,6 +90,7 @@ def test_a_lora_reward_model_ranks_polite_over_rude_at_ninety_percent(smollm2: P
         batch_prompts=16,
         epochs=1,
         max_tokens=256,
+        chat_template=False,  # plain prompts: half the tokens, and the pairs are sentences, not chats
         lora=LoraConfig(rank=16),
         optimizer=OptimizerConfig(lr=5e-4),
     )
