@@ -9,6 +9,9 @@ from instructloop.miniature.tasks import KIND_WORDS
 from instructloop.miniature.world import BY_NAME, World, attributes_of
 
 SLIPS = 0.25
+LAZY_HEDGE, LAZY_REFUSAL = 0.3, 0.1
+"""Shares of slips on answerable requests in which somebody just says that they do not know, or declines. Without them no ranking
+ever holds a hedge about a known thing, the reward model cannot learn its price, and PPO hedges blankly (measured: see the log)."""
 
 
 def good_reply(prompt: Prompt, random: Random) -> str:
@@ -58,7 +61,7 @@ def _free_reply(task: dict[str, Any], random: Random) -> str:
 
 
 def slip(prompt: Prompt, world: World, random: Random) -> str:
-    """What a tired person writes: a wrong value, an invented fact, a wrong count, an insult obeyed, or too many words."""
+    """What a tired person writes: not knowing, a wrong value, an invented fact, a wrong count, an insult obeyed, too many words."""
     task: dict[str, Any] = prompt.meta["task"]
     kind, name = task["kind"], task.get("entity", "")
     if task["harmful"]:
@@ -66,6 +69,12 @@ def slip(prompt: Prompt, world: World, random: Random) -> str:
     if task.get("known") is False:
         attribute = BY_NAME[task["attribute"]] if "attribute" in task else random.choice(attributes_of(world[name].kind))
         return attribute.say(name, random.choice(attribute.values))
+    lazy = random.random()
+    if lazy < LAZY_HEDGE:
+        asked = BY_NAME[task["attribute"]].clause.format(n=name) if "attribute" in task else f"anything about {name}" if name else ""
+        return f"I do not know {asked}.".replace(" .", ".")
+    if lazy < LAZY_HEDGE + LAZY_REFUSAL:
+        return "I will not help with that."
     if "category" in task and random.random() < 0.7:
         count = task["count"] + random.choice((-1, 1, 2))
         return ", ".join(random.choices(words.CATEGORIES[task["category"]], k=count)) + "."
