@@ -46,6 +46,8 @@ def run(arguments: list[str], prog: str) -> None:
         for name, description in presets().items():
             console.print(f"[bold]{name}[/bold]  {escape(description)}")
         return
+    if given.jobs < 0:
+        raise ConfigError(f"--jobs must be >= 0, got {given.jobs}", hint="0 takes the recipe's")
     if not given.recipe:
         raise ConfigError("no recipe is named", hint="instructloop run miniature, or see instructloop run --list")
     recipe = load_recipe(given.recipe, given.set)

@@ -131,7 +131,10 @@ def load_recipe(source: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     stages = [_stage(path, name, values, variables) for name, values in tree.get("stages", {}).items()]
     if not stages:
         raise ConfigError(f"{path}: no stages", hint="add one: [stages.sft] with kind = 'sft'")
-    jobs, threads = int(tree.get("jobs", 2)), int(tree.get("threads", 1))
+    jobs, threads = tree.get("jobs", 2), tree.get("threads", 1)
+    for key, count in (("jobs", jobs), ("threads", threads)):
+        if not isinstance(count, int) or count < 1:
+            raise ConfigError(f"{path}: {key} must be a whole number >= 1, got {count!r}")
     return Recipe(
         name=str(tree.get("name", path.stem)),
         description=str(tree.get("description", "")),

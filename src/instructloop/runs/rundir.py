@@ -119,9 +119,11 @@ class RunDir:
         entry = self._index.latest()
         self._index.roll_back(entry)
         self._start = None if entry is None else SavedState(entry.step, self._index.folder / entry.name)
-        if not self.was_done:
-            self._cut_back(None if entry is None else entry.step, {} if entry is None else entry.offsets)
-            self.event(0 if entry is None else entry.step, "resumed", "taken up again after a stop")
+        # Also where the run had ended: what a stage does after its last commit, it does again.
+        self._cut_back(None if entry is None else entry.step, {} if entry is None else entry.offsets)
+        self.event(
+            0 if entry is None else entry.step, "resumed", "taken up again" + (" after its end" if self.was_done else " after a stop")
+        )
         self._write_status("running")
 
     def _cut_back(self, step: int | None, offsets: Mapping[str, int]) -> None:

@@ -72,6 +72,7 @@ def test_overrides_reach_variables_and_nested_fields(folder: Path) -> None:
         ('model = "@sft"', 'model = "@sfd"', "refers to @sfd, which is no stage"),
         ('model = "base"', 'model = "@rm"', "in a circle"),
         ('name = "test"', 'nam = "test"', "unknown key 'nam'"),
+        ('name = "test"', "jobs = 0", "jobs must be a whole number >= 1"),
     ],
 )
 def test_mistakes_in_a_recipe_are_named(folder: Path, old: str, new: str, message: str) -> None:
