@@ -10,7 +10,7 @@ from instructloop.core.errors import InstructLoopError, MissingExtraError
 
 _EXTRA_OF = {
     **dict.fromkeys(("torch", "transformers", "tokenizers", "safetensors", "peft", "jaxtyping"), "train"),
-    **dict.fromkeys(("matplotlib", "jinja2", "markdown_it", "nh3"), "report"),
+    **dict.fromkeys(("matplotlib", "jinja2"), "report"),
     "pyarrow": "files",
     "vaderSentiment": "lab",
 }

@@ -13,7 +13,7 @@ from instructloop.runs import package_version
 EXTRAS: Mapping[str, tuple[str, ...]] = {
     "train": ("torch", "transformers", "tokenizers", "safetensors", "peft", "jaxtyping"),
     "files": ("pyarrow",),
-    "report": ("matplotlib", "jinja2", "markdown-it-py", "nh3"),
+    "report": ("matplotlib", "jinja2"),
     "lab": ("vaderSentiment",),
 }
 
