@@ -37,9 +37,9 @@ class Sizes:
 
     documents: int = 12_000
     heldout_documents: int = 300
-    demonstrations: int = 1_000
+    demonstrations: int = 3_000
     validation_demonstrations: int = 150
-    train_prompts: int = 4_000
+    train_prompts: int = 6_000
     validation_prompts: int = 200
     test_prompts: int = 500
     vocabulary: int = 0
