@@ -113,8 +113,19 @@ def test_a_stage_that_fails_names_itself_and_its_log_and_goes_on_when_mended(fol
 
 def start(out: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "instructloop.cli.main", "run", "tiny.toml", "--out", out, "--jobs", "1"]
+
+    def hear_interrupts() -> None:
+        # a shell that starts the tests in the background has them ignore SIGINT, and children inherit that
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
     with Path(f"{out}.stderr").open("wb") as stderr:
-        return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=stderr)
+        return subprocess.Popen(
+            command,
+            start_new_session=True,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            preexec_fn=hear_interrupts,  # noqa: PLW1509 - this process has no other thread
+        )
 
 
 def wait_for(path: Path, lines: int) -> None:
