@@ -53,16 +53,15 @@ def test_the_base_knows_its_facts_on_held_out_entities(engine: object) -> None:
     assert sum(found) / len(found) >= 0.8
 
 
-def test_reading_is_measured_on_passages_that_contradict_what_the_base_knows(engine: object) -> None:
-    """No floor: at this size the base tells what it knows, not what it reads, and the report says so."""
+def test_the_base_reads_passages_that_contradict_what_it_knows_well_above_chance(engine: object) -> None:
+    """Chance is one in ten, and a model that tells what it knows instead of what it reads has none right."""
     found = reading(WORLD)(engine)["reading"]
-    assert len(found) == 120
-    assert set(found) <= {0.0, 1.0}
+    assert sum(found) / len(found) >= 0.3
 
 
 def test_asked_a_question_the_base_goes_on_with_another(engine: object) -> None:
     found = list_continuation(WORLD)(engine)["question_for_question"]
-    assert sum(found) / len(found) >= 0.6
+    assert sum(found) / len(found) >= 0.5
 
 
 def test_an_examination_writes_gold_tables_with_intervals_capabilities_and_the_free_form_set(tmp_path: Path) -> None:

@@ -171,13 +171,9 @@ def chat_page(world: World, random: Random) -> str:
     """A line that asks and a line that replies, as in the chat frame: two in three well answered, the rest not."""
     lines = []
     for _ in range(random.choice((2, 3))):
-        kind = random.random()
-        if kind < 0.4:
+        if random.random() < 0.5:
             drill = random.choice(list(DRILLS.values()))
             asked, reply = drill(random)
-        elif kind < 0.6:
-            text, ((question, reply), *_) = _passage(world, random)
-            asked = f"{text} {question}"
         else:
             entity = random.choice(world.entities)
             attribute = random.choice(attributes_of(entity.kind))
@@ -198,20 +194,18 @@ def drill_page(_world: World, random: Random) -> str:
     return "\n".join(f"{asked} -> {reply}" for asked, reply in (drill(random) for _ in range(3)))
 
 
-def _passage(world: World, random: Random) -> tuple[str, list[tuple[str, str]]]:
-    entity = random.choice(world.entities)
-    chosen = _shuffled(entity, random)[:3]
-    said = {attribute.name: attribute.say(entity.name, random.choice(attribute.values)) for attribute in chosen}
-    text = "Today " + " ".join(said.values())
-    random.shuffle(chosen)
-    return text, [(attribute.questions[0].format(n=entity.name), said[attribute.name]) for attribute in chosen]
-
-
 def passage(world: World, random: Random) -> str:
     """Values that hold only here, then three questions with answers: reading, as opposed to knowing."""
-    text, answered = _passage(world, random)
-    between = random.choice((" ", " ", "\n"))
-    return "\n".join([text, *(f"{question}{between}{answer}" for question, answer in answered)])
+    entity = random.choice(world.entities)
+    chosen = _shuffled(entity, random)[:3]
+    values = {attribute.name: random.choice(attribute.values) for attribute in chosen}
+    lines = ["Today " + " ".join(attribute.say(entity.name, values[attribute.name]) for attribute in chosen)]
+    random.shuffle(chosen)
+    whole = random.random() < 0.8
+    for attribute in chosen:
+        value = values[attribute.name]
+        lines.append(f"{attribute.questions[0].format(n=entity.name)} {attribute.say(entity.name, value) if whole else value + '.'}")
+    return "\n".join(lines)
 
 
 def echo(world: World, random: Random) -> str:

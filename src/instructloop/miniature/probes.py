@@ -1,16 +1,19 @@
 """What a model of the bay can still do, whatever it was trained on last: facts, reading, going on with a list of questions.
 
-Each probe asks an engine and gives one 0/1 an item. Facts and reading are asked few-shot, as turns of the chat frame, so that a
-base model and its descendants are asked alike (the paper's few-shot benchmarks, spec H12). Entities are the held-out ones.
+Each probe asks an engine and gives one 0/1 an item. Facts are asked few-shot, as turns of the chat frame, so that a base model and
+its descendants are asked alike (the paper's few-shot benchmarks, spec H12); reading goes on with plain text. Entities are the held-out ones.
 """
 
+import re
 from collections.abc import Sequence
 
 from instructloop.config import SamplingConfig
+from instructloop.core.errors import ConfigError
 from instructloop.core.records import Message, Prompt
 from instructloop.core.seeds import stream
+from instructloop.data import TextCodec
 from instructloop.evaluation import Probe
-from instructloop.generation import Engine
+from instructloop.generation import Engine, TorchEngine
 from instructloop.miniature.gold import said
 from instructloop.miniature.world import World, attributes_of
 
@@ -51,24 +54,32 @@ def facts(world: World) -> Probe:
 
 
 def reading(world: World, n: int = 120) -> Probe:
-    """Passages whose values contradict what is known; right is what the passage says. After two worked examples."""
-    random = stream(world.seed, "probe", "reading")
+    """Passages whose values contradict what is known; right is what the passage says.
 
-    def item(split: str) -> tuple[str, str, str, tuple[str, ...]]:
-        entity = random.choice(world.known(split, "resident"))
-        chosen = random.sample(attributes_of(entity.kind), 2)
+    Asked as plain text in the corpus's own form (passage, question, beginning of the answer), not in the chat frame: it is what the base
+    has learned to read, and what a model keeps or loses of it is the alignment tax.
+    """
+    random = stream(world.seed, "probe", "reading")
+    items = []
+    for _ in range(n):
+        entity = random.choice(world.known("test", "resident"))
+        chosen = random.sample(attributes_of(entity.kind), 3)
         values = {a.name: random.choice([v for v in a.values if v != entity.facts[a.name]]) for a in chosen}
         asked = random.choice(chosen)
         passage = "Today " + " ".join(a.say(entity.name, values[a.name]) for a in chosen)
-        question = asked.questions[0].format(n=entity.name)
-        return f"{passage} {question}", asked.say(entity.name, values[asked.name]), values[asked.name], asked.values
-
-    shots = [item("train")[:2] for _ in range(2)]
-    items = [item("test") for _ in range(n)]
+        beginning = re.sub(r"( an?)? @.*", "", asked.say(entity.name, "@"))
+        items.append((f"{passage}\n{asked.questions[0].format(n=entity.name)} {beginning}", values[asked.name], asked.values))
 
     def probe(engine: Engine) -> dict[str, list[float]]:
-        replies = _ask(engine, shots, [asked for asked, *_ in items])
-        return {"reading": [float(said(values, reply) == {value}) for reply, (_, _, value, values) in zip(replies, items, strict=True)]}
+        if not isinstance(engine, TorchEngine):
+            raise ConfigError(
+                "the reading probe continues plain text, which needs the torch engine", hint="evaluate with the default engine"
+            )
+        plain = TorchEngine(engine.model, TextCodec(engine.codec.tokenizer, chat_template=False))
+        sampling = SamplingConfig(temperature=0.0, max_new_tokens=6)
+        rollouts = plain.generate([Prompt(prompt=text) for text, *_ in items], n=1, sampling=sampling, seed=0)
+        replies = [re.split(r"[.\n]", text, maxsplit=1)[0] for text in rollouts.completions]
+        return {"reading": [float(said(values, reply) == {value}) for reply, (_, value, values) in zip(replies, items, strict=True)]}
 
     return probe
 
