@@ -37,7 +37,7 @@ METRICS: Mapping[str, Metric] = {
     "sft/loss": Metric(_LOSS, "falls; a step down at each epoch border is normal"),
     "sft/val_loss": Metric(
         "mean negative log-likelihood of a completion token of held-out demonstrations, in nats",
-        "may rise after the first epochs while answers still improve (spec C2): judge by the reward-model score",
+        "may rise after the first epochs while answers still improve (spec C4): judge by the reward-model score",
     ),
     "sft/pretrain_loss": Metric("loss on the pretraining text mixed into the batch, in nats a token", "near the base model's own"),
     "sft/pretrain_val_loss": Metric("loss on held-out pretraining blocks, in nats a token", "near the base model's own"),
@@ -48,7 +48,7 @@ METRICS: Mapping[str, Metric] = {
     "sft/lr": _LR,
     "sft/grad_norm": _GRAD,
     "rm/loss": Metric(
-        "mean over prompts of the mean of -ln sigma(r_w - r_l) over their strict pairs (spec D4)", "starts near 0.693 and falls a little"
+        "mean over prompts of the mean of -ln sigma(r_w - r_l) over their strict pairs (spec D3)", "starts near 0.693 and falls a little"
     ),
     "rm/accuracy": Metric(
         "share of the batch's strict pairs in which the better completion scores higher", "above 0.5; people agree near 0.73"
@@ -72,7 +72,7 @@ METRICS: Mapping[str, Metric] = {
     "ppo/kl_k3": Metric("the k3 estimate of the same KL, never negative", "agrees with ppo/kl; far apart means heavy tails"),
     "ppo/entropy": Metric("mean entropy of the token distribution in nats", "falls slowly; below 0.1 replies lose variety (KILL-6)"),
     "ppo/clip_fraction": Metric("share of tokens whose ratio the clip held", "0 to 0.3"),
-    "ppo/approx_kl": Metric("KL between the policy before and after the update, k3, nats a token", "below 0.05"),
+    "ppo/approx_kl": Metric("KL between the policy before and after the update, k2, nats a token", "below 0.05"),
     "ppo/ratio_mean": Metric("mean of pi / pi_old over tokens", "close to 1"),
     "ppo/ratio_min": Metric("smallest pi / pi_old", "above 0.1"),
     "ppo/ratio_max": Metric("largest pi / pi_old", "below 10"),
