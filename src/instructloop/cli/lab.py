@@ -20,8 +20,8 @@ class BananaArguments:
     """Any causal language model; empty takes the one that ships with the package."""
     reward: str = ""
     """``sentiment``, ``contains:WORD`` (counted), ``file.py:function``, or a reward's name; empty counts the word "boat"."""
-    betas: tuple[float, float, float] = (0.0, 0.15, 10.0)
-    """Three strengths of the tether: none, fitting, far too tight."""
+    betas: tuple[float, ...] = ()
+    """Three strengths of the tether: none, fitting, far too tight; empty takes what suits the reward."""
     steps: int = 60
     """PPO iterations of each."""
     seed: int = 0

@@ -79,7 +79,7 @@ VERBS: dict[str, Verb] = {
     "lab banana": Verb(
         "lab:banana",
         "one reward, three strengths of the KL tether (spec I17, W6)",
-        "instructloop lab banana --out runs/banana --reward contains:banana",
+        "instructloop lab banana --out runs/banana --reward contains:boat",
     ),
 }
 

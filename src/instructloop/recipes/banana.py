@@ -87,6 +87,14 @@ def parse_reward(text: str) -> RewardSpec:
     return RewardSpec(name=text)
 
 
+def default_betas(reward: RewardSpec) -> tuple[float, float, float]:
+    """No tether, a fitting one, one far too tight, in units of the reference's spread.
+
+    A counted word is rare and pays anew each time, so a single one is worth several spreads and needs a stronger tether.
+    """
+    return (0.0, 2.0, 50.0) if reward.name == "contains" else (0.0, 0.15, 10.0)
+
+
 def banana_config(model: Path, reward: RewardSpec, *, beta: float, steps: int, seed: int, max_new_tokens: int = 40) -> PPOConfig:
     """PPO as the exercise runs it: the reward in units of the reference's own spread, so that one beta fits many rewards.
 
@@ -119,7 +127,7 @@ def run_banana(
     *,
     model: str = "",
     reward: str = "",
-    betas: tuple[float, float, float] = (0.0, 0.15, 10.0),
+    betas: tuple[float, ...] = (),
     steps: int = 60,
     seed: int = 0,
     evaluation_samples: int = 512,
@@ -132,7 +140,7 @@ def run_banana(
         out: directory of the exercise.
         model: any Hugging Face causal language model; empty takes the base that ships with the package.
         reward: see ``parse_reward``; empty counts the word "boat", which small models know.
-        betas: no tether, a fitting one, one that is far too tight.
+        betas: no tether, a fitting one, one that is far too tight; empty takes ``default_betas``.
         steps: PPO iterations of each.
         seed: base of all random streams.
         evaluation_samples: completions sampled from each policy at the end, and from the reference.
@@ -141,12 +149,18 @@ def run_banana(
 
     Returns:
         ``out / "banana.json"``.
+
+    Raises:
+        ConfigError: not three different betas.
     """
     from instructloop.runs import resolve_model
     from instructloop.training.ppo import run_ppo
 
     directory = resolve_model(model) if model else miniature_base()
     spec = parse_reward(reward or "contains:boat")
+    betas = betas or default_betas(spec)
+    if len(set(betas)) != len(betas) or len(betas) != 3:
+        raise ConfigError(f"the exercise compares three different betas, got {betas}", hint="for example --betas 0 0.15 10")
     training = list(prompts) if prompts is not None else story_openings(len(_OPENINGS) * len(_NAMES), seed)
     regimes: tuple[Regime, ...] = ("no tether", "tethered", "too tight")
     rows: list[BananaRow] = []

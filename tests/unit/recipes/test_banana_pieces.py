@@ -1,9 +1,12 @@
 """The pieces of the banana exercise."""
 
+from pathlib import Path
+
 import pytest
 
 from instructloop.config import RewardSpec
-from instructloop.recipes.banana import parse_reward, story_openings
+from instructloop.core.errors import ConfigError
+from instructloop.recipes.banana import default_betas, parse_reward, run_banana, story_openings
 
 
 @pytest.mark.parametrize(
@@ -24,3 +27,13 @@ def test_openings_are_all_different_until_they_run_out() -> None:
     assert len(set(texts)) == 128
     assert texts[:5] != [prompt.prompt for prompt in story_openings(5, seed=2)]
     assert story_openings(130, seed=1)[128].prompt == texts[0]
+
+
+def test_a_counted_word_gets_a_stronger_tether() -> None:
+    assert default_betas(parse_reward("contains:boat"))[1] > default_betas(parse_reward("sentiment"))[1]
+
+
+@pytest.mark.parametrize("betas", [(0.0, 1.0), (0.0, 1.0, 1.0)])
+def test_the_exercise_takes_three_different_betas(betas: tuple[float, ...], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="three different betas"):
+        run_banana(tmp_path / "out", model=str(tmp_path), reward="sentiment", betas=betas)
