@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import os
 import random
 import signal
 import time
@@ -20,16 +21,29 @@ SPAWN = multiprocessing.get_context("forkserver")
 PROMPTS = [Prompt(prompt=f"say {letter}") for letter in "abcdefgh"]
 
 
+def lead_a_group_and_run(cfg: PPOConfig, out: Path) -> None:
+    os.setpgrp()
+    run_ppo(cfg, out, resume=True, prompts=PROMPTS)
+
+
 def start(cfg: PPOConfig, out: Path) -> multiprocessing.process.BaseProcess:
-    process = SPAWN.Process(target=run_ppo, args=(cfg, out), kwargs={"resume": True, "prompts": PROMPTS})
+    process = SPAWN.Process(target=lead_a_group_and_run, args=(cfg, out))
     process.start()
     return process
 
 
+def kill_group(process: multiprocessing.process.BaseProcess) -> None:
+    """The whole group; a process too young to lead one is killed alone."""
+    try:
+        os.killpg(process.pid or 0, signal.SIGKILL)
+    except ProcessLookupError:
+        process.kill()
+
+
 def kill(process: multiprocessing.process.BaseProcess) -> bool:
-    """SIGKILL; False if it had ended by itself. (The stage is one process: it has no children to kill besides.)"""
+    """SIGKILL to the process group; False if it had ended by itself."""
     alive = process.is_alive()
-    process.kill()
+    kill_group(process)
     process.join()
     return alive and process.exitcode == -signal.SIGKILL
 

@@ -101,17 +101,25 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def lead_a_group_and_start(stage: str, world: str, out: str) -> None:
+    os.setpgrp()
+    start(stage, world, out)
+
+
 def launch(stage: str, world: Path, out: Path) -> multiprocessing.process.BaseProcess:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["instructloop.training.pretrain", "instructloop.training.sft", "instructloop.training.reward_model"])
-    process = context.Process(target=start, args=(stage, str(world), str(out)))
+    process = context.Process(target=lead_a_group_and_start, args=(stage, str(world), str(out)))
     process.start()
     return process
 
 
 def kill(process: multiprocessing.process.BaseProcess) -> None:
     if process.is_alive() and process.pid is not None:
-        os.kill(process.pid, signal.SIGKILL)
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except ProcessLookupError:  # too young to lead its group
+            process.kill()
     process.join()
 
 
