@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instructloop.core.errors import ConfigError
-from instructloop.core.files import write_text
+from instructloop.core.files import write_atomic
 from instructloop.feedback.database import Database
 
 PROJECT_FILE = "project.toml"
@@ -71,7 +71,7 @@ class Project:
         with os.fdopen(descriptor, "w") as file:
             file.write(secrets.token_hex(32) + "\n")
         shown = re.sub(r'["\\\n]', " ", name or path.resolve().name)
-        write_text(path / PROJECT_FILE, f'name = "{shown}"\n# empty: the file {DATABASE_FILE} beside this one\ndatabase = "{url}"\n')
+        write_atomic(path / PROJECT_FILE, f'name = "{shown}"\n# empty: the file {DATABASE_FILE} beside this one\ndatabase = "{url}"\n')
         return cls.open(path)
 
     @classmethod
@@ -88,7 +88,7 @@ class Project:
         try:
             settings = tomllib.loads(file.read_text(encoding="utf-8"))
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{file}: {error}", hint="it needs the lines name = \"...\" and database = \"\"") from error
+            raise ConfigError(f"{file}: {error}", hint='it needs the lines name = "..." and database = ""') from error
         url = os.environ.get(DATABASE_VARIABLE) or str(settings.get("database", "")) or f"sqlite:///{(path / DATABASE_FILE).resolve()}"
         return cls(path, str(settings.get("name", path.name)), url, _key(path))
 
@@ -105,7 +105,9 @@ def _key(path: Path) -> bytes:
         file = path / KEY_FILE
         source = str(file)
         if not file.is_file():
-            raise ConfigError(f"{file} is missing", hint=f"restore it from a backup, or set {KEY_VARIABLE}; without it logins and pseudonyms change")
+            raise ConfigError(
+                f"{file} is missing", hint=f"restore it from a backup, or set {KEY_VARIABLE}; without it logins and pseudonyms change"
+            )
         if os.name == "posix" and file.stat().st_mode & 0o077:
             raise ConfigError(f"{file} can be read by others", hint=f"chmod 600 {file}")
         text = file.read_text(encoding="utf-8")

@@ -171,5 +171,3 @@ class ThreadMessage(Base):
     created_at: Mapped[Created]
     read_at: Mapped[int | None] = mapped_column(BigInteger)
     __table_args__ = (Index("ix_thread_message_labeler", "labeler_id", "created_at"),)
-
-
