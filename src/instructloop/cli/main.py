@@ -13,6 +13,10 @@ _EXTRA_OF = {
     **dict.fromkeys(("matplotlib", "jinja2"), "report"),
     "pyarrow": "files",
     "vaderSentiment": "lab",
+    **dict.fromkeys(("sqlalchemy", "alembic"), "store"),
+    **dict.fromkeys(("phonenumbers", "stdnum", "py3langid", "datasketch"), "prompts"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "argon2", "markdown_it", "nh3"), "web"),
+    "psycopg": "postgres",
 }
 
 
