@@ -129,3 +129,35 @@ class Text:
 
     text: str
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+Outcome = Literal["a", "b", "tie", "both_bad"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Comparison:
+    """A blind head-to-head vote: which of two completions is better. ``both_bad`` counts as a tie and is reported apart.
+
+    ``strength`` says how much better, 1..3; None = not asked. ``model_a`` and ``model_b`` are names the labeler never saw.
+    """
+
+    prompt: PromptContent
+    completion_a: str
+    completion_b: str
+    winner: Outcome
+    model_a: str | None = None
+    model_b: str | None = None
+    strength: int | None = None
+    labeler: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rating:
+    """The overall quality of one completion on a scale; ours goes from 1 to 7 (spec B12), other tools have their own."""
+
+    prompt: PromptContent
+    completion: str
+    overall: float
+    labeler: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)

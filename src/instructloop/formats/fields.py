@@ -99,22 +99,22 @@ def boolean(value: Any, field: str) -> bool:
     return value
 
 
-def ranks(value: Any, k: int) -> tuple[int | None, ...]:
+def ranks(value: Any, k: int, field: str = "ranks") -> tuple[int | None, ...]:
     """K ranks, any integers or null, to dense ranks from 0 (only their order counts)."""
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise RowProblemError("ranks", f"must be a list of integers, got {type(value).__name__}")
+        raise RowProblemError(field, f"must be a list of integers, got {type(value).__name__}")
     if len(value) != k:
-        raise RowProblemError("ranks", f"has {len(value)} entries for {k} completions")
-    return dense_ranks(tuple(_rank(rank, index) for index, rank in enumerate(value)))
+        raise RowProblemError(field, f"has {len(value)} entries for {k} completions")
+    return dense_ranks(tuple(_rank(rank, index, field) for index, rank in enumerate(value)))
 
 
-def _rank(value: Any, index: int) -> int | None:
+def _rank(value: Any, index: int, field: str) -> int | None:
     if value is None:
         return None
     # Parquet and CSV tools turn integers beside nulls into floats, so 2.0 is read as 2; 2.5 and NaN are not ranks
     whole = isinstance(value, float) and math.isfinite(value) and value == int(value)
     if isinstance(value, bool) or not (isinstance(value, int) or whole):
-        raise RowProblemError(f"ranks[{index}]", f"must be an integer or null, got {value!r}")
+        raise RowProblemError(f"{field}[{index}]", f"must be an integer or null, got {value!r}")
     return int(value)
 
 

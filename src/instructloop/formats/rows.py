@@ -134,7 +134,12 @@ def _document_rows(file: Path) -> Iterator[Found]:
         if error.msg == "Extra data":  # one object a line under the name .json
             yield from _line_rows(file, iter(raw.splitlines(keepends=True)))
             return
-        raise DataError(f"{file}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno})") from error
+        raise DataError(
+            f"{file}:{error.lineno}: not valid JSON ({error.msg} at column {error.colno})",
+            hint="the file was cut off or edited; export it again",
+        ) from error
+    except RecursionError as error:
+        raise DataError(f"{file}:1: JSON nested too deeply", hint="no known tool writes such a file") from error
     if isinstance(document, dict) and isinstance(document.get("data"), list):
         document = document["data"]
     rows = document if isinstance(document, list) else [document]

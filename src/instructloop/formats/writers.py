@@ -8,7 +8,7 @@ from typing import Any
 
 from instructloop.core.errors import DataError
 from instructloop.core.files import PARTIAL_SUFFIX, write_atomic
-from instructloop.core.records import Demonstration, Pair, Prompt, Ranking, Text, Unpaired, prompt_json
+from instructloop.core.records import Comparison, Demonstration, Pair, Prompt, Ranking, Rating, Text, Unpaired, prompt_json
 
 
 def to_row(record: Any) -> dict[str, Any]:
@@ -36,6 +36,18 @@ def to_row(record: Any) -> dict[str, Any]:
             row = {"prompt": prompt_json(record.prompt), "chosen": record.chosen, "rejected": record.rejected}
         case Unpaired():
             row = {"prompt": prompt_json(record.prompt), "completion": record.completion, "label": record.label}
+        case Comparison():
+            row = {
+                "prompt": prompt_json(record.prompt),
+                "completion_a": record.completion_a,
+                "completion_b": record.completion_b,
+                "winner": record.winner,
+            }
+            further = {"model_a": record.model_a, "model_b": record.model_b, "strength": record.strength, "labeler": record.labeler}
+            row |= {name: value for name, value in further.items() if value is not None}
+        case Rating():
+            row = {"prompt": prompt_json(record.prompt), "completion": record.completion, "overall": record.overall}
+            row |= {} if record.labeler is None else {"labeler": record.labeler}
         case Prompt():
             row = {"prompt": prompt_json(record.prompt)}
         case Text():
@@ -67,6 +79,16 @@ def write_texts(path: Path, records: Iterable[Text]) -> None:
 
 def write_unpaired(path: Path, records: Iterable[Unpaired]) -> None:
     """Write unpaired labels; ``read_unpaired`` gives equal records back."""
+    _write(path, records)
+
+
+def write_comparisons(path: Path, records: Iterable[Comparison]) -> None:
+    """Write votes; ``read_comparisons`` gives equal records back, ``evaluate --votes`` reads them where both models are named."""
+    _write(path, records)
+
+
+def write_ratings(path: Path, records: Iterable[Rating]) -> None:
+    """Write ratings; ``read_ratings`` gives equal records back."""
     _write(path, records)
 
 
