@@ -28,6 +28,8 @@ def trl_rows(records: Iterable[Any], *, conversational: bool) -> Iterator[Row]:
         DataError: something that is no such record.
     """
     for record in records:
+        if not isinstance(record, Demonstration | Unpaired | Ranking | Pair | Comparison | Prompt):
+            raise DataError(f"TRL has no row for {type(record).__name__}", hint="export it in our own layout")
         prompt = _prompt(record.prompt, conversational)
         meta = _meta(record)
         match record:
@@ -45,8 +47,6 @@ def trl_rows(records: Iterable[Any], *, conversational: bool) -> Iterator[Row]:
                     }
             case Prompt():
                 yield {"prompt": prompt, **meta}
-            case _:
-                raise DataError(f"TRL has no row for {type(record).__name__}", hint="export it in our own layout")
 
 
 def _strict(record: Ranking | Pair | Comparison) -> Iterator[tuple[str, str]]:
