@@ -69,6 +69,7 @@ class Database:
             try:
                 yield session
             finally:
+                session.expunge_all()  # a rollback would empty the rows that the caller took along
                 session.rollback()
 
     def close(self) -> None:
