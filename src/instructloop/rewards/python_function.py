@@ -1,17 +1,12 @@
 """A reward from the user's own Python function, given in code or as ``file.py:function``."""
 
-import importlib
-import importlib.util
-import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
 
-from instructloop.core.errors import ConfigError, RewardError
-from instructloop.core.hashing import hash_bytes
+from instructloop.core.callables import load_function
+from instructloop.core.errors import RewardError
 from instructloop.core.records import prompt_text
 from instructloop.generation.rollouts import Rollouts
 from instructloop.rewards.base import Reward, RewardOutput, rewards
@@ -70,39 +65,6 @@ def python(path: str) -> Reward:
     Raises:
         ConfigError: there is no such file, module or function.
     """
-    where, colon, name = path.rpartition(":")
-    if not colon or not where or not name:
-        raise ConfigError(f"rewards 'python': {path!r} is not of the form file.py:function", hint="for example my_reward.py:score")
-    module = _load_file(Path(where)) if where.endswith(".py") else _load_module(where)
-    function = getattr(module, name, None)
-    if not callable(function):
-        raise ConfigError(
-            f"rewards 'python': {where} has no function {name!r}", hint="def score(prompts, completions): return [0.0 for _ in completions]"
-        )
+    example = "def score(prompts, completions): return [0.0 for _ in completions]"
+    function = load_function(path, what="rewards 'python'", example=example)
     return from_function(function, name=path)
-
-
-def _load_file(file: Path) -> ModuleType:
-    if not file.is_file():
-        raise ConfigError(f"rewards 'python': no such file: {file}", hint="paths are relative to where the command runs")
-    unique = f"instructloop_reward_{hash_bytes(str(file.resolve()).encode())[-12:]}"
-    spec = importlib.util.spec_from_file_location(unique, file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[unique] = module  # dataclasses and pickles inside the file look themselves up here
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        del sys.modules[unique]
-        raise ConfigError(f"rewards 'python': {file} cannot be imported: {type(error).__name__}: {error}") from error
-    return module
-
-
-def _load_module(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"rewards 'python': no module {name!r}: {error}", hint="install it, or give a file: my_reward.py:score"
-        ) from error
