@@ -1,5 +1,6 @@
 """Configuration of ``instructloop train rm`` (spec D)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from instructloop.config.shared import CheckpointConfig, ComputeConfig, LoraConfig, OptimizerConfig, require
@@ -31,6 +32,10 @@ class RewardModelConfig:
     """Wrap string prompts as a user turn if the tokenizer has a chat template."""
     pair_weighting: str = "per_prompt"
     """``per_prompt``: each prompt's mean over its strict pairs (the paper); ``per_pair``: every pair weighs the same."""
+    group_weights: Mapping[str, float] = field(default_factory=dict)
+    """Weight of a cohort's or a labeler's rankings in the loss (spec L1), e.g. ``{researcher = 2.0, L007 = 0.5}``; scaled to a mean of 1."""
+    group_prompt: str = ""
+    """Text before every prompt that says whose judgement it is, e.g. ``"[{cohort}] "``; who scores must then name a group (spec L1)."""
     cross_validation_groups: int = 0
     """Labeler groups for a cross-validation before the model itself is trained on all (spec D10: 5); 0 leaves it out."""
     cross_validation_seeds: int = 3
@@ -59,5 +64,7 @@ class RewardModelConfig:
             f"rm.pair_weighting {self.pair_weighting!r} is unknown",
             hint="per_prompt or per_pair",
         )
+        for name, weight in self.group_weights.items():
+            require(0 <= weight < float("inf"), f"rm.group_weights: {name} must be >= 0 and finite, got {weight}")
         require(self.cross_validation_groups != 1, "rm.cross_validation_groups must be 0 or at least 2", hint="the paper used 5")
         require(self.cross_validation_seeds >= 1, f"rm.cross_validation_seeds must be >= 1, got {self.cross_validation_seeds}")

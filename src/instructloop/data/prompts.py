@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from instructloop.core.errors import DataError
-from instructloop.core.records import Prompt
+from instructloop.core.records import Message, Prompt, PromptContent
 from instructloop.data.codec import TextCodec
 
 
@@ -39,3 +39,11 @@ def keep_prompts(prompts: Sequence[Prompt], codec: TextCodec, max_tokens: int) -
             hint="raise max_prompt_tokens, lower sampling.max_new_tokens, or shorten the prompts",
         )
     return KeptPrompts(tuple(kept), tuple(ids), len(prompts) - len(kept))
+
+
+def prefixed(prompt: PromptContent, text: str) -> PromptContent:
+    """The prompt with a text before its last turn."""
+    if isinstance(prompt, str):
+        return text + prompt
+    last = prompt[-1]
+    return (*prompt[:-1], Message(last.role, text + last.content))

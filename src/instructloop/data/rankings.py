@@ -21,6 +21,10 @@ class RankedGroup:
     confidence: float | None
     prompt_key: str
     none_acceptable: bool = False
+    cohort: str | None = None
+    """Of the labeler, where the row names one."""
+    weight: float = 1.0
+    """Of this ranking in the loss, relative to the others (spec L1)."""
 
     @property
     def k(self) -> int:
@@ -118,6 +122,7 @@ def _tokenize_group(ranking: Ranking, codec: TextCodec, max_tokens: int, notes: 
         confidence=ranking.confidence,
         prompt_key=prompt_key(ranking.prompt),
         none_acceptable=ranking.none_acceptable,
+        cohort=None if ranking.meta.get("cohort") is None else str(ranking.meta["cohort"]),
     )
 
 

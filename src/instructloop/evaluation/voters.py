@@ -15,6 +15,7 @@ from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt, prompt_text
 from instructloop.data import TextCodec, TokenSequence, collate
 from instructloop.models import context_tokens, device_of, load_scalar, load_tokenizer
+from instructloop.models.scalar import GROUP_PROMPT_KEY
 from instructloop.rewards.learned import score_batch
 from instructloop.runs import resolve_model
 
@@ -95,6 +96,11 @@ class RewardModelVoter:
             raise ConfigError(
                 f"{path} holds {', '.join(config.architectures or ()) or 'no named architecture'}, which is no reward model",
                 hint="train one: instructloop train rm",
+            )
+        if getattr(config, GROUP_PROMPT_KEY, ""):
+            raise ConfigError(
+                f"{path} judges for one group of labelers at a time and cannot vote for all",
+                hint="evaluate with a reward model trained without rm.group_prompt",
             )
         self._model = load_scalar(path, compute or ComputeConfig(), seed=0, trainable=False)
         self._codec = TextCodec(load_tokenizer(path), chat_template=chat_template, name=str(path))

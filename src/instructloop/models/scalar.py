@@ -11,6 +11,9 @@ from instructloop.core.seeds import derive
 from instructloop.data import TokenBatch
 from instructloop.models.device import device_of, precision
 
+GROUP_PROMPT_KEY = "instructloop_group_prompt"
+"""Where a reward model's config.json says that it was trained with a text for the labelers' group before every prompt."""
+
 
 class ScalarModel(nn.Module):
     """A Hugging Face ``...ForSequenceClassification`` model with one label, and a stored bias (spec D8).

@@ -1,5 +1,6 @@
 """A reward model as a reward: the scalar at the last real token of prompt + completion (spec D9)."""
 
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -10,10 +11,11 @@ from instructloop.config.shared import ComputeConfig
 from instructloop.core.errors import ConfigError
 from instructloop.data.batching import micro_batches
 from instructloop.data.codec import TextCodec
+from instructloop.data.prompts import prefixed
 from instructloop.data.sequences import TokenBatch, TokenSequence, collate
 from instructloop.generation.rollouts import Rollouts
 from instructloop.models.load import context_tokens, load_scalar, load_tokenizer
-from instructloop.models.scalar import ScalarModel
+from instructloop.models.scalar import GROUP_PROMPT_KEY, ScalarModel
 from instructloop.rewards.base import Reward, RewardOutput, rewards
 from instructloop.runs import resolve_model
 
@@ -35,24 +37,28 @@ class LearnedReward:
         *,
         retokenize: bool = False,
         micro_batch_tokens: int = _SCORING_TOKENS,
+        group_text: str = "",
     ) -> None:
-        if retokenize and codec is None:
+        if (retokenize or group_text) and codec is None:
             raise ConfigError("a reward model with another tokenizer than the policy needs its own codec")
         self.scalar_model = scalar_model
         self.codec = codec
         self.retokenize = retokenize
         self.micro_batch_tokens = micro_batch_tokens
+        self.group_text = group_text
 
     def for_policy(self, policy_codec: TextCodec) -> "LearnedReward":
         """The same reward for rollouts of a policy: ids are scored as they are if both tokenizers have the same vocabulary."""
         if self.codec is None:
             return self
         same = self.codec.tokenizer.get_vocab() == policy_codec.tokenizer.get_vocab()
-        return LearnedReward(self.scalar_model, self.codec, retokenize=not same, micro_batch_tokens=self.micro_batch_tokens)
+        return LearnedReward(
+            self.scalar_model, self.codec, retokenize=not same, micro_batch_tokens=self.micro_batch_tokens, group_text=self.group_text
+        )
 
     def __call__(self, rollouts: Rollouts, /) -> RewardOutput:
         """Scores in the reward model's own unit, its stored bias added (spec D8)."""
-        batch = self._in_own_tokens(rollouts) if self.retokenize else rollouts.batch
+        batch = self._in_own_tokens(rollouts) if self.retokenize or self.group_text else rollouts.batch
         device = next(self.scalar_model.parameters()).device
         scores = score_batch(self.scalar_model, batch.to(device), budget_tokens=self.micro_batch_tokens)
         return RewardOutput(scores=scores.to(rollouts.logprobs.device))
@@ -62,7 +68,7 @@ class LearnedReward:
         limit = context_tokens(self.scalar_model.trunk)
         sequences = []
         for prompt, text, ended in zip(rollouts.prompts, rollouts.completions, rollouts.ended.tolist(), strict=True):
-            head = self.codec.encode_prompt(prompt.prompt)
+            head = self.codec.encode_prompt(prefixed(prompt.prompt, self.group_text))
             tail = self.codec.encode_completion(text) if text else [self.codec.eos_id]
             ids = (head + (tail if ended else tail[:-1]))[:limit]
             sequences.append(TokenSequence(tuple(ids), min(len(head), len(ids))))
@@ -90,6 +96,7 @@ def learned(
     dtype: Literal["auto", "float32", "bfloat16"] = "auto",
     chat_template: bool = True,
     micro_batch_tokens: int = _SCORING_TOKENS,
+    group: str = "",
 ) -> Reward:
     """A trained reward model: the directory of ``instructloop train rm``, or any sequence classifier with one label.
 
@@ -99,6 +106,10 @@ def learned(
         dtype: its precision.
         chat_template: wrap prompts in the reward model's template when its tokenizer differs from the policy's.
         micro_batch_tokens: tokens (padding included) of one forward pass.
+        group: the cohort (or labeler) for whom a model trained with ``rm.group_prompt`` is to judge (spec L1).
+
+    Raises:
+        ConfigError: no path; such a model without a group, or a group for another model.
     """
     if not path:
         raise ConfigError("rewards 'model': path is empty", hint="train one first: instructloop train rm")
@@ -106,4 +117,15 @@ def learned(
     model = load_scalar(directory, ComputeConfig(device=device, dtype=dtype), seed=0)
     model.requires_grad_(False)
     codec = TextCodec(load_tokenizer(directory), chat_template=chat_template, name=str(directory))
-    return LearnedReward(model, codec, micro_batch_tokens=micro_batch_tokens)
+    text = _group_text(directory, getattr(model.config, GROUP_PROMPT_KEY, ""), group)
+    return LearnedReward(model, codec, micro_batch_tokens=micro_batch_tokens, group_text=text)
+
+
+def _group_text(directory: Path, template: str, group: str) -> str:
+    if bool(template) == bool(group):
+        return template.format(cohort=group, labeler=group) if template else ""
+    if template:
+        raise ConfigError(
+            f"{directory} judges for one group of labelers at a time ({template!r})", hint='name it: args = { group = "training" }'
+        )
+    raise ConfigError(f"{directory} was not trained for groups of labelers", hint="leave 'group' out, or train with rm.group_prompt")

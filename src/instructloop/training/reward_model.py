@@ -32,6 +32,7 @@ from instructloop.training.crossval import cross_validate
 from instructloop.training.inputs import input_parents, load_demonstrations, load_rankings, model_path
 from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, resume_state
 from instructloop.training.optim import lr_at, make_optimizer, set_lr, step_checked
+from instructloop.training.rm_groups import apart, conditioned, remember_group_prompt, weighted
 from instructloop.training.rm_loss import accumulate_ranking_gradient, score_groups, score_sequences
 from instructloop.training.rm_report import accuracy_report, pair_accuracy_of, ranking_loss_of
 
@@ -65,16 +66,22 @@ def run_reward_model(
         lenient = cfg.skip_bad_rows
         rows = load_rankings(cfg.data, rankings, run=run, what="rm.data", skip_bad_rows=lenient)
         given = load_rankings([cfg.validation], validation, run=run, what="rm.validation", skip_bad_rows=lenient, optional=True)
-        train, held_out = (rows, given) if given else split_by_prompt(rows, cfg.validation_fraction, cfg.seed)
+        ours, strangers = _by_cohort(run, rows, cfg.group_prompt)
+        validating = conditioned(given, cfg.group_prompt)
+        train, held_out = (ours, validating) if given else split_by_prompt(ours, cfg.validation_fraction, cfg.seed)
         written = load_demonstrations(
             cfg.demonstrations, demonstrations, run=run, what="rm.demonstrations", skip_bad_rows=lenient, optional=True
         )
+        if cfg.group_prompt:
+            written = ()  # demonstrations are for nobody in particular; the best-ranked completions carry the text
         codec = TextCodec(load_tokenizer(model_path(cfg.model)), chat_template=cfg.chat_template, name=cfg.model)
         extra: dict[str, Any] = {}
         if cfg.cross_validation_groups:
-            extra["cross_validation"] = cross_validate(cfg, out, rows, train_one=_train_fold)
+            extra["cross_validation"] = cross_validate(cfg, out, ours, train_one=_train_fold)
         model = _initial_model(cfg)
         result = train_reward_model(cfg, run=run, model=model, codec=codec, rankings=train, validation=held_out, demonstrations=written)
+        if strangers:
+            extra["held_out_labelers"] = _accuracy_on(cfg, model, codec, strangers)
         run.publish("model", lambda path: save_scalar(model, codec, path, card=reward_model_card(cfg, result)))
         run.result({"stage": "rm", **result, **extra})
     return out
@@ -102,6 +109,8 @@ def train_reward_model(
             f"none of the {len(rankings)} rankings has two completions with different ranks that fit into {limit} tokens",
             hint="a reward model learns from strict preferences; check the ranks, or raise max_tokens",
         )
+    # L1: some labelers may count more than others; by default all count alike.
+    groups, group_table = weighted(groups, cfg.group_weights)
     steps = steps_in(len(groups), cfg.batch_prompts, cfg.epochs)
     steps = min(steps, cfg.max_steps) if cfg.max_steps else steps
     _say_what_is_trained(run, dict(tokenized.notes), groups, held_out, steps)
@@ -144,7 +153,8 @@ def train_reward_model(
     # 7. One bias, so that demonstrations have mean reward 0 (D8).
     bias = normalize_on_demonstrations(model, codec, demonstrations, groups, limit, budget)
     counts = {"steps": steps, "prompts": len(groups), "pairs": sum(_pairs(group) for group in groups), "notes": dict(tokenized.notes)}
-    return {**last, **counts, **bias, **report}
+    groups_told = {"group_weights": group_table} if group_table else {}
+    return {**last, **counts, **groups_told, **bias, **report}
 
 
 @torch.no_grad()
@@ -178,7 +188,25 @@ def normalize_on_demonstrations(
 def _initial_model(cfg: RewardModelConfig) -> ScalarModel:
     model = load_scalar(model_path(cfg.model), cfg.compute, seed=cfg.seed)
     add_lora(model, cfg.lora, seed=cfg.seed)
+    remember_group_prompt(model, cfg.group_prompt)
     return model
+
+
+def _by_cohort(run: RunDir, rows: Sequence[Ranking], group_prompt: str) -> tuple[list[Ranking], list[Ranking]]:
+    """(for training, by held-out labelers), with the text for their group before the prompts where one is set."""
+    ours, strangers = apart(rows)
+    if strangers and not ours:
+        raise DataError("all rankings are by held-out labelers, whose answers never train a model", hint="label with the training cohort")
+    if strangers and run.latest() is None:
+        run.event(0, "input", f"{len(strangers)} rankings by held-out labelers only measure", held_out=len(strangers))
+    return conditioned(ours, group_prompt), conditioned(strangers, group_prompt)
+
+
+def _accuracy_on(cfg: RewardModelConfig, model: ScalarModel, codec: TextCodec, rankings: Sequence[Ranking]) -> dict[str, Any]:
+    """Accuracy on people whom training never saw (spec B3, D10); their prompts may have been trained on, by others' rankings."""
+    context = context_tokens(model.trunk)
+    groups = list(tokenize_rankings(rankings, codec, min(cfg.max_tokens or context, context)))
+    return accuracy_report(groups, score_groups(model, groups, codec.pad_id, cfg.compute.micro_batch_tokens), seed=cfg.seed)
 
 
 def _train_fold(cfg: RewardModelConfig, run: RunDir, train: Sequence[Ranking]) -> tuple[ScalarModel, TextCodec]:

@@ -33,7 +33,7 @@ def accumulate_ranking_gradient(
 
     Args:
         model: the scalar model.
-        groups: the batch's prompts; those without a strict pair are passed over.
+        groups: the batch's prompts; those without a strict pair are passed over, the others count by their weight (spec L1).
         pad_id: filler.
         micro_batch_tokens: tokens, padding included, of one forward-backward pass (a single prompt may exceed it).
         step: the step's number in an error.
@@ -56,7 +56,7 @@ def accumulate_ranking_gradient(
         for index in (used[place] for place in part):
             winners += [len(rows) + winner for winner, _ in pairs[index]]
             losers += [len(rows) + loser for _, loser in pairs[index]]
-            weights += [1.0 if per_pair else 1.0 / len(pairs[index])] * len(pairs[index])
+            weights += [groups[index].weight * (1.0 if per_pair else 1.0 / len(pairs[index]))] * len(pairs[index])
             rows += groups[index].sequences
         scores = model.scores(collate(rows, pad_id))
         device = scores.device

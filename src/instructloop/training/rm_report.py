@@ -32,7 +32,7 @@ def accuracy_report(groups: Sequence[RankedGroup], scores: Sequence[Sequence[flo
 
     ``accuracy`` (equal scores count one half) with a 95 % interval from resampled prompts, ``loss``, counts of ``prompts``, strict
     ``pairs`` and ``ties``, ``longer_wins`` (how often the longer completion, in tokens, is the better one: what a model of length
-    alone would reach), and the same by number of completions, labeler and confidence where rows have them.
+    alone would reach), and the same by number of completions, labeler, cohort and confidence where rows have them.
 
     Args:
         groups: held-out rankings.
@@ -45,6 +45,9 @@ def accuracy_report(groups: Sequence[RankedGroup], scores: Sequence[Sequence[flo
     report["loss"] = ranking_loss_of(groups, scores)
     report["by_k"] = _table(groups, scores, seed, lambda group: str(group.k))
     report["by_labeler"] = _table(groups, scores, seed, lambda group: group.labeler)
+    cohorts = _table(groups, scores, seed, lambda group: group.cohort)
+    if cohorts:
+        report["by_cohort"] = cohorts
     report["by_confidence"] = _table(groups, scores, seed, _confidence_bins(groups))
     return report
 
