@@ -15,7 +15,7 @@ _EXTRA_OF = {
     "vaderSentiment": "lab",
     **dict.fromkeys(("sqlalchemy", "alembic"), "store"),
     **dict.fromkeys(("phonenumbers", "stdnum", "py3langid", "datasketch"), "prompts"),
-    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "argon2", "markdown_it", "nh3"), "web"),
+    **dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "argon2", "markdown_it", "nh3", "zxcvbn"), "web"),
     "psycopg": "postgres",
 }
 
