@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from instructloop.core.seeds import derive
 
@@ -50,6 +49,8 @@ def resampled_sums(
         samples: resamples.
         seed: base seed of the resampling stream.
     """
+    from scipy import sparse
+
     table = sparse.csr_array((values, (codes, cells)), shape=(clusters, width))
     return np.concatenate([counts @ table for counts in cluster_counts(clusters, samples=samples, seed=seed)])
 

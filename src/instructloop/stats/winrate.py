@@ -43,11 +43,27 @@ def win_rate(
     stranger = next((value for value in wins if value not in OUTCOMES), None)
     if stranger is not None:
         raise DataError(f"a comparison's outcome must be 0, 0.5 or 1, got {stranger!r}", hint="a win is 1, a tie 0.5, a loss 0")
-    result = mean_interval(wins, clusters, samples=samples, seed=seed, level=level)
+    result = rate_interval(wins, clusters, samples=samples, seed=seed, level=level)
+    return replace(result, ties=int(np.count_nonzero(np.asarray(wins) == 0.5)))
+
+
+def rate_interval(
+    values: Sequence[float], clusters: Sequence[Hashable] | None = None, *, samples: int = 2000, seed: int = 0, level: float = 0.95
+) -> Interval:
+    """Mean of numbers in [0, 1] with an interval from resampled prompts; Wilson's over the prompts where nothing varies between them.
+
+    Args:
+        values: one number per observation.
+        clusters: the prompt of each; None treats each as its own.
+        samples: resamples.
+        seed: base seed of the resampling stream.
+        level: coverage.
+    """
+    result = mean_interval(values, clusters, samples=samples, seed=seed, level=level)
     if result.low == result.high:
         low, high = wilson(result.value * result.clusters, result.clusters, level=level)
         result = replace(result, low=low, high=high)
-    return replace(result, ties=int(np.count_nonzero(np.asarray(wins) == 0.5)))
+    return result
 
 
 def rate(
