@@ -2,34 +2,29 @@
 
 The authors dropped prompts that share a long common prefix and gave no length. **Ours**: two prompts share a long prefix if their
 first 200 characters are equal once case, Unicode form and white space are evened out (shorter prompts: all of them); system turns of
-a conversation do not count, since one system text may head very different requests. The same key serves as ``prefix_key`` in the
-store. Near duplicates (also ours): Jaccard similarity of at least 0.8 between the sets of word 3-grams.
+a conversation do not count, since one system text may head very different requests. The key is ``records.prefix_key``. Near duplicates (also ours): Jaccard similarity of at least 0.8 between the sets of word 3-grams.
 """
 
 import functools
 import re
 import unicodedata
 import zlib
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from instructloop.core.errors import ConfigError, MissingExtraError
+import numpy as np
+from numpy.typing import NDArray
+
+from instructloop.core.errors import ConfigError
 from instructloop.core.hashing import hash_bytes
-from instructloop.core.records import Message, PromptContent, prompt_text
+from instructloop.core.records import PromptContent, prompt_text
+from instructloop.core.seeds import stream
 
-PREFIX_CHARS = 200
 NEAR_SIMILARITY = 0.8
 _SHINGLE_WORDS = 3
 _PERMUTATIONS = 128
-_SEARCH_MARGIN = 0.1
+_MISSED = 0.002
 _SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"\w+")
-
-
-def to_nfc(content: PromptContent) -> PromptContent:
-    """The prompt in Unicode's composed form, the form in which the store keeps text."""
-    if isinstance(content, str):
-        return unicodedata.normalize("NFC", content)
-    return tuple(Message(message.role, unicodedata.normalize("NFC", message.content)) for message in content)
 
 
 def evened(content: PromptContent) -> str:
@@ -42,11 +37,6 @@ def evened(content: PromptContent) -> str:
 def exact_key(content: PromptContent) -> str:
     """``sha256:<hex>``, equal for prompts that differ in case, Unicode form or white space at most."""
     return hash_bytes(evened(content).encode())
-
-
-def prefix_key(content: PromptContent, *, chars: int = PREFIX_CHARS) -> str:
-    """``sha256:<hex>``, equal for prompts that share their first ``chars`` characters (see the module)."""
-    return hash_bytes(evened(content)[:chars].encode())
 
 
 def shingles(text: str) -> frozenset[int]:
@@ -66,7 +56,8 @@ def similarity(first: frozenset[int], second: frozenset[int]) -> float:
 class NearIndex:
     """Texts seen so far, asked for one that is nearly the same: MinHash finds candidates, the exact similarity decides.
 
-    A pair well above the threshold is missed with a probability below one in a thousand; a pair below it is never reported.
+    A pair at the threshold is missed with a probability of at most 0.002, a pair above it less often; a pair below it is never
+    reported. The hash functions are fixed, so the same texts always give the same answer.
     """
 
     def __init__(self, threshold: float = NEAR_SIMILARITY) -> None:
@@ -77,63 +68,61 @@ class NearIndex:
 
         Raises:
             ConfigError: a threshold outside (0, 1).
-            MissingExtraError: ``datasketch`` is not installed.
         """
         if not 0 < threshold < 1:
-            raise ConfigError(f"the similarity of near duplicates must be in (0, 1), got {threshold}")
+            raise ConfigError(f"the similarity of near duplicates must be in (0, 1), got {threshold}", hint="ours is 0.8")
         self.threshold = threshold
-        # looking a little below the threshold costs candidates, which are checked, and saves misses, which are not
-        self._lsh = _datasketch().MinHashLSH(threshold=max(0.05, threshold - _SEARCH_MARGIN), num_perm=_PERMUTATIONS)
+        self._rows = _rows_per_band(threshold)
+        self._bands: list[dict[bytes, list[str]]] = [{} for _ in range(_PERMUTATIONS // self._rows)]
         self._shingles: dict[str, frozenset[int]] = {}
 
-    def find(self, content: PromptContent) -> str | None:
-        """The key of the most similar text at or above the threshold, or None."""
-        return self._nearest(shingles(evened(content)))[0]
+    def find(self, content: PromptContent, *, ignore: Callable[[str], bool] | None = None) -> str | None:
+        """The key of the most similar text at or above the threshold, or None; ``ignore`` names keys that do not count."""
+        found = shingles(evened(content))
+        return self._nearest(found, self._buckets(found), ignore)
 
     def add(self, key: str, content: PromptContent) -> None:
         """Remember a text under a key."""
         found = shingles(evened(content))
-        self._insert(key, found, _sketch(found))
+        self._insert(key, found, self._buckets(found))
 
-    def find_or_add(self, key: str, content: PromptContent) -> str | None:
-        """The key of a text that is nearly the same; where there is none, remember this one."""
-        found = shingles(evened(content))
-        near, sketch = self._nearest(found)
-        if near is None:
-            self._insert(key, found, sketch)
-        return near
-
-    def _insert(self, key: str, found: frozenset[int], sketch: Any) -> None:
-        self._lsh.insert(key, sketch)
-        self._shingles[key] = found
-
-    def _nearest(self, found: frozenset[int]) -> tuple[str | None, Any]:
+    def _buckets(self, found: frozenset[int]) -> list[bytes]:
         sketch = _sketch(found)
-        scored = [(similarity(found, self._shingles[key]), key) for key in self._lsh.query(sketch)]
-        best = max(scored, key=lambda pair: (pair[0], pair[1]), default=(0.0, ""))
-        return (best[1] if best[0] >= self.threshold else None), sketch
+        return [sketch[band * self._rows : (band + 1) * self._rows].tobytes() for band in range(len(self._bands))]
+
+    def _insert(self, key: str, found: frozenset[int], buckets: Sequence[bytes]) -> None:
+        self._shingles[key] = found
+        for band, bucket in zip(self._bands, buckets, strict=True):
+            band.setdefault(bucket, []).append(key)
+
+    def _nearest(self, found: frozenset[int], buckets: Sequence[bytes], ignore: Callable[[str], bool] | None) -> str | None:
+        candidates = {key for band, bucket in zip(self._bands, buckets, strict=True) for key in band.get(bucket, ())}
+        if ignore is not None:
+            candidates = {key for key in candidates if not ignore(key)}
+        best = max(((similarity(found, self._shingles[key]), key) for key in candidates), default=(0.0, ""))
+        return best[1] if best[0] >= self.threshold else None
+
+
+def _rows_per_band(threshold: float) -> int:
+    """Most rows a band may have so that a pair at the threshold is missed with a probability of at most 0.002.
+
+    Two sets of similarity s agree in one row with probability s, so in none of the b bands of r rows with (1 - s^r)^b.
+    """
+    return max((rows for rows in range(1, 33) if (1 - threshold**rows) ** (_PERMUTATIONS // rows) <= _MISSED), default=1)
 
 
 @functools.cache
-def _datasketch() -> Any:
-    try:
-        import datasketch
-    except ImportError as error:
-        raise MissingExtraError.for_extra("datasketch", "prompts") from error
-    return datasketch
+def _permutations() -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """Factors (odd) and offsets of h -> (a h + b) mod 2^64, whose upper half is taken: multiply-shift hashing."""
+    random = stream(0, "minhash")
+    factors = [random.getrandbits(64) | 1 for _ in range(_PERMUTATIONS)]
+    return np.array(factors, dtype=np.uint64), np.array([random.getrandbits(64) for _ in range(_PERMUTATIONS)], dtype=np.uint64)
 
 
-@functools.cache
-def _permutations() -> Any:
-    return _datasketch().MinHash(num_perm=_PERMUTATIONS, seed=1).permutations
-
-
-def _sketch(found: frozenset[int]) -> Any:
-    """A MinHash over shingles that are hashes already; the permutations are fixed, so results never vary."""
-    sketch = _datasketch().MinHash(num_perm=_PERMUTATIONS, seed=1, permutations=_permutations(), hashfunc=_as_is)
-    sketch.update_batch(sorted(found))
-    return sketch
-
-
-def _as_is(value: int) -> int:
-    return value
+def _sketch(found: frozenset[int]) -> NDArray[np.uint32]:
+    """The least hash of the set under each permutation, shape (128,)."""
+    factors, offsets = _permutations()
+    values = np.fromiter(found, dtype=np.uint64, count=len(found))
+    hashed = (values[:, None] * factors + offsets) >> np.uint64(32)  # unsigned arithmetic wraps, which is the modulus
+    least: NDArray[np.uint32] = hashed.min(axis=0).astype(np.uint32)
+    return least

@@ -11,10 +11,11 @@ _FENCED = re.compile(r"```.*?(?:```|$)", re.DOTALL)
 _NOT_WORDS = re.compile(r"https?://\S+|[\d_]|[^\w\s'’-]")
 _FEWEST_LETTERS = 12
 _MOST_CHARS = 4000
+_LEAST_PROBABILITY = 0.5
 
 
 class Language(NamedTuple):
-    """An ISO 639-1 code (``und`` where a text is too short to tell) with the classifier's probability."""
+    """An ISO 639-1 code (``und`` where the text is too short or the classifier unsure) with the classifier's probability."""
 
     code: str
     probability: float
@@ -32,7 +33,7 @@ def identify(text: str) -> Language:
     if letters < (4 if wide else _FEWEST_LETTERS):
         return Language(UNDETERMINED, 0.0)
     code, probability = _classifier().classify(words)
-    return Language(str(code), float(probability))
+    return Language(str(code) if probability >= _LEAST_PROBABILITY else UNDETERMINED, float(probability))
 
 
 @functools.cache

@@ -5,7 +5,6 @@ user. The cap works when prompts are drawn, never by deletion; the split is a fu
 """
 
 import hashlib
-import hmac
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -47,13 +46,8 @@ def owner_of(row: Mapping[str, Any]) -> str | None:
     return None
 
 
-def owner_hash(owner: str, key: bytes) -> str:
-    """``sha256:<hex>`` HMAC of the owner under the project's key: the same person is the same hash, and nobody can turn it back."""
-    return "sha256:" + hmac.new(key, f"owner\0{owner}".encode(), hashlib.sha256).hexdigest()
-
-
 def split_of(owner: str, shares: SplitShares | None = None) -> str:
-    """The split of an owner hash: ``train``, ``valid`` or ``test``, the same today and after any further import."""
+    """The split of an owner hash (``Project.pseudonym("owner", name)``): ``train``, ``valid`` or ``test``, the same today and after any further import."""
     shares = shares or SplitShares()
     place = int.from_bytes(hashlib.sha256(f"split\0{owner}".encode()).digest()[:8], "big") / _SCALE
     if place < shares.train:

@@ -47,7 +47,7 @@ def emails(text: str) -> Iterator[PiiSpan]:
         return
     for match in _EMAIL.finditer(text):
         value = match.group().lstrip("'.-")
-        if not value.startswith(("@", "[", "(")):
+        if not value.startswith(("@", "[", "(", "git@")):  # git@github.com is everybody's
             yield PiiSpan("email", match.end() - len(value), match.end(), value, "email")
 
 
