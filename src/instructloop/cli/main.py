@@ -80,6 +80,24 @@ VERBS: dict[str, Verb] = {
         "models judged by the small world's gold utility",
         "instructloop miniature evaluate --models sft runs/sft ppo runs/ppo --out runs/gold",
     ),
+    "prompts import": Verb(
+        "prompts:import_file", "prompts of a file into a project", "instructloop prompts import prompts.jsonl --project my-project"
+    ),
+    "prompts stats": Verb("prompts:stats", "the paper's tables about prompts, for your own", "instructloop prompts stats my-project"),
+    "prompts check": Verb(
+        "prompts:check", "splits by owner, consent and personal data of a project", "instructloop prompts check my-project"
+    ),
+    "prompts review": Verb(
+        "prompts:review", "prompts with personal data: list them, decide about one", "instructloop prompts review my-project"
+    ),
+    "prompts pii-report": Verb(
+        "prompts:pii_report", "recall and precision of the personal-data rules", "instructloop prompts pii-report labeled.jsonl"
+    ),
+    "prompts expand": Verb(
+        "prompts:expand",
+        "few-shot templates into demonstrations",
+        "instructloop prompts expand templates.jsonl --out demonstrations.jsonl",
+    ),
     "lab banana": Verb(
         "lab:banana",
         "one reward, three strengths of the KL tether (spec I17, W6)",
