@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from instructloop.core.errors import DataError
 from instructloop.stats.bootstrap import cluster_codes
@@ -111,6 +110,8 @@ def strengths(wins: NDArray[np.float64], *, ridge: float = RIDGE, start: NDArray
     Raises:
         DataError: no convergence, which means ridge 0 on a graph that is not strongly connected.
     """
+    from scipy.special import expit
+
     games = wins + wins.transpose(0, 2, 1)
     batch, models, _ = wins.shape
     theta = np.zeros((batch, models)) if start is None else np.tile(start, (batch, 1))

@@ -6,7 +6,6 @@ from math import log
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
 from instructloop.core.errors import DataError
 from instructloop.stats.bootstrap import Interval
@@ -198,6 +197,8 @@ def votes_to_flip(ballots: Votes, *, ridge: float = RIDGE) -> Flip | None:
 
 def _influence(ballots: Votes, theta: NDArray[np.float64], leader: int, runner: int, *, ridge: float) -> NDArray[np.float64]:
     """By how much theta_leader - theta_runner falls when a vote is left out, to first order: (e_l - e_r)' H^-1 (e_a - e_b) (outcome - p)."""
+    from scipy.special import expit
+
     wins = ballots.win_matrix()
     expected = expit(theta[:, None] - theta[None, :])
     weight = (wins + wins.T) * expected * (1 - expected)
