@@ -69,6 +69,11 @@ VERBS: dict[str, Verb] = {
     "doctor": Verb(
         "doctor:doctor", "what this machine can do; memory of a recipe; the health of a PPO run", "instructloop doctor runs/ppo"
     ),
+    "init": Verb("label:init", "a project folder for people's feedback", "instructloop init my-project"),
+    "label": Verb("label:label", "the labeling server of a project", "instructloop label my-project --open"),
+    "users invite": Verb("label:invite", "an invitation link", "instructloop users invite my-project --role labeler --cohort heldout"),
+    "users password": Verb("label:password", "a link that sets a new password", "instructloop users password my-project ada@example.org"),
+    "users list": Verb("label:users", "the accounts of a project", "instructloop users list my-project"),
     "miniature build": Verb("miniature:build", "the files of the small world", "instructloop miniature build --out runs/world"),
     "miniature label": Verb(
         "miniature:label",

@@ -1,6 +1,7 @@
 """Accounts: who may log in, and as what. An account is never deleted, only suspended or erased; the last admin cannot be taken away."""
 
 import re
+from typing import NamedTuple
 
 from sqlalchemy import exists, select, update
 from sqlalchemy.orm import Session
@@ -108,6 +109,30 @@ def set_status(session: Session, user_id: str, status: str, *, actor: str) -> No
         revoke_all(session, user_id)
     before, user.status = user.status, status
     audit.append(session, actor=actor, action="user.status", object=f"user/{user_id}", detail={"from": before, "to": status})
+
+
+class Account(NamedTuple):
+    """One line of the list of accounts."""
+
+    id: str
+    email: str
+    name: str
+    role: str
+    status: str
+    last_login_at: int | None
+    code: str | None
+    cohort: str | None
+    state: str | None
+
+
+def listed(session: Session) -> list[Account]:
+    """All accounts with their labelers, by address."""
+    rows = session.execute(
+        select(User.id, User.email, User.name, User.role, User.status, User.last_login_at, Labeler.code, Labeler.cohort, Labeler.state)
+        .outerjoin(Labeler, Labeler.user_id == User.id)
+        .order_by(User.email)
+    )
+    return [Account(*row) for row in rows]
 
 
 def rename(session: Session, user_id: str, name: str) -> None:

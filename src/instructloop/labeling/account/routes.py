@@ -58,7 +58,7 @@ async def log_in(request: Request, visitor: Anyone, email: Text = "", password: 
     if not await passwords.verify(user.password_hash if user is not None else None, password) or user is None:
         await run_in_threadpool(_note_failure, db, user, where)
         problem = "Address and password do not belong together."
-        return render(request, "login.html", visitor, status=403, next=_own(next), problem=problem, email=email[:200])
+        return render(request, "login.html", visitor, status=401, next=_own(next), problem=problem, email=email[:200])
     fresh = await passwords.hash(password) if user.password_hash and passwords.outdated(user.password_hash) else None
     secret = await run_in_threadpool(_begin, db, user, visitor.viewer, fresh, where)
     await run_in_threadpool(limits.forgive, request, "login_account", email.strip().lower())
@@ -158,7 +158,7 @@ async def change_password(request: Request, viewer: Member, current: Text = "", 
     passwords: Passwords = request.app.state.passwords
     await run_in_threadpool(limits.spend, request, "login_account", viewer.user.email)
     if not await passwords.verify(viewer.user.password_hash, current):
-        return await run_in_threadpool(_account, request, viewer, problem="The current password is not right.", status=403)
+        return await run_in_threadpool(_account, request, viewer, problem="The current password is not right.", status=422)
     problem = _problem_with(password, repeat, viewer.user.email, viewer.user.name, request.app.state.project.name)
     if problem:
         return await run_in_threadpool(_account, request, viewer, problem=problem, status=422)
