@@ -7,18 +7,21 @@ with row locks where it matters (see ``assignment``). Every change goes through 
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import Engine, create_engine, event, make_url
+from sqlalchemy import CursorResult, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from instructloop.core.errors import ConfigError, MissingExtraError
 
 BUSY_MS = 20_000
+DEADLOCK_RETRIES = 5
+T = TypeVar("T")
 
 
 class Database:
@@ -59,6 +62,17 @@ class Database:
         """A transaction that may change things; commits at the end, rolls back on any exception. Keep it short."""
         with self._sessions() as session, session.begin():
             yield session
+
+    def transact(self, work: Callable[[Session], T]) -> T:
+        """Run ``work`` in a writing transaction; PostgreSQL may pick it as the victim of a deadlock, then it runs again."""
+        for attempt in range(DEADLOCK_RETRIES):
+            try:
+                with self.write() as session:
+                    return work(session)
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) not in {"40P01", "40001"} or attempt == DEADLOCK_RETRIES - 1:
+                    raise
+        raise AssertionError("unreachable")
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -117,6 +131,14 @@ def _postgresql(url: str) -> Engine:
     except ModuleNotFoundError as error:
         raise MissingExtraError.for_extra("psycopg", "postgres") from error
     return engine
+
+
+def insert_if_new(session: Session, table: type[DeclarativeBase], values: Mapping[str, Any], *, on: Sequence[str]) -> bool:
+    """The one portable upsert: insert a row unless one with the same ``on`` columns is there; says whether it was inserted."""
+    dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
+    statement = dialect.insert(table).values(**values).on_conflict_do_nothing(index_elements=list(on))
+    result = session.execute(statement)
+    return isinstance(result, CursorResult) and result.rowcount == 1
 
 
 def locked(error: OperationalError) -> bool:

@@ -25,7 +25,7 @@ from instructloop.feedback.schema.people import (
     ThreadMessage,
     User,
 )
-from instructloop.feedback.schema.prompts import Checkpoint, CompletionRow, Consent, Model, PromptRow
+from instructloop.feedback.schema.prompts import Checkpoint, CompletionRow, Consent, Model, PromptOwner, PromptRow
 from instructloop.feedback.schema.records import (
     Adjudication,
     Audit,
@@ -72,6 +72,7 @@ __all__ = [
     "Model",
     "OneTimeLink",
     "PairwiseVote",
+    "PromptOwner",
     "PromptRow",
     "Queue",
     "RankingItem",

@@ -3,7 +3,7 @@
 A submission holds who, when, under which guidelines and in how much time; what was answered stands in typed rows beside it.
 """
 
-from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from instructloop.feedback.schema.base import Base, Created, Id, Json, Key, Millis, Sha, between, one_of, reference
@@ -110,7 +110,19 @@ class Flag(Base):
     completion_id: Mapped[str | None] = mapped_column(ForeignKey("completion.id"))
     key: Mapped[Key]
     value: Mapped[Key]
-    __table_args__ = (UniqueConstraint("submission_id", "completion_id", "key"), Index("ix_flag_key", "key", "value"))
+    __table_args__ = (
+        UniqueConstraint("submission_id", "completion_id", "key"),
+        # NULLs are all different to a unique constraint
+        Index(
+            "uq_flag_of_prompt",
+            "submission_id",
+            "key",
+            unique=True,
+            sqlite_where=text("completion_id IS NULL"),
+            postgresql_where=text("completion_id IS NULL"),
+        ),
+        Index("ix_flag_key", "key", "value"),
+    )
 
 
 class PairwiseVote(Base):

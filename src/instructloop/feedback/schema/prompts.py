@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, ForeignKeyConstraint, Index, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column
 
 from instructloop.feedback.schema.base import Base, Created, Id, Json, Key, Sha, one_of, reference
@@ -29,6 +29,15 @@ class Consent(Base):
     granted_at: Mapped[Created]
     revoked_at: Mapped[int | None] = mapped_column(BigInteger)
     __table_args__ = (one_of("scope", SCOPES),)
+
+
+class PromptOwner(Base):
+    """Which split an owner's prompts lie in: one row, one split (spec A5); prompts refer to both columns together."""
+
+    __tablename__ = "prompt_owner"
+    owner_hash: Mapped[Sha] = mapped_column(primary_key=True)
+    split: Mapped[Key]
+    __table_args__ = (one_of("split", SPLITS), UniqueConstraint("owner_hash", "split"))
 
 
 class PromptRow(Base):
@@ -65,6 +74,7 @@ class PromptRow(Base):
     created_at: Mapped[Created]
     erased_at: Mapped[int | None] = mapped_column(BigInteger)
     __table_args__ = (
+        ForeignKeyConstraint(["owner_hash", "split"], ["prompt_owner.owner_hash", "prompt_owner.split"], name="fk_prompt_owner_split"),
         one_of("source", SOURCES),
         one_of("kind", PROMPT_KINDS),
         one_of("split", SPLITS),

@@ -40,6 +40,8 @@ class Adjudication(Base):
     __tablename__ = "adjudication"
     id: Mapped[Id]
     task_id: Mapped[str] = mapped_column(reference("task.id"), index=True)
+    submission_id: Mapped[str | None] = mapped_column(ForeignKey("submission.id"), unique=True)
+    """The adjudicator's own submission, where the decision came through a task."""
     decided_by: Mapped[str] = mapped_column(reference("labeler.id"))
     decision_submission_id: Mapped[str | None] = mapped_column(ForeignKey("submission.id"))
     """The answer that holds; NULL = unresolved."""

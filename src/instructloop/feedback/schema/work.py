@@ -1,6 +1,6 @@
 """Work to do: guidelines, fields asked, queues, tasks, leases and drafts."""
 
-from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, text
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, desc, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from instructloop.feedback.schema.base import Base, Created, Id, Json, JsonList, Key, Millis, between, one_of, reference
@@ -101,13 +101,24 @@ class Task(Base):
     """Submitted answers that count."""
     priority: Mapped[int] = mapped_column(default=0)
     state: Mapped[Key] = mapped_column(default="open")
-    adjudicates: Mapped[str | None] = mapped_column(ForeignKey("task.id"))
+    adjudicates: Mapped[str | None] = mapped_column(ForeignKey("task.id"), index=True)
     """The task whose disagreement this one decides."""
+    sensitive: Mapped[Key | None]
+    """Categories of its content, ``,sexual,violent,``: a labeler may opt out of each."""
     meta: Mapped[Json]
     created_at: Mapped[Created]
     __table_args__ = (
         one_of("state", TASK_STATES),
-        Index("ix_task_next", "queue_id", "state", "priority", "id"),
+        # what next_lease walks along: only tasks that still want somebody, best first
+        Index(
+            "ix_task_next",
+            "queue_id",
+            desc("priority"),
+            "id",
+            sqlite_where=text("state = 'open' AND taken < wanted AND gold_id IS NULL"),
+            postgresql_where=text("state = 'open' AND taken < wanted AND gold_id IS NULL"),
+        ),
+        Index("ix_task_queue", "queue_id", "state"),
         Index("ix_task_gold", "gold_id"),
     )
 
@@ -133,6 +144,8 @@ class Assignment(Base):
     state: Mapped[Key] = mapped_column(default="leased")
     display_order: Mapped[JsonList]
     """Slots in the order shown: letter A is ``display_order[0]``."""
+    guideline_id: Mapped[str | None] = mapped_column(ForeignKey("guideline.id"))
+    """The version the labeler was shown."""
     idem_key: Mapped[Key] = mapped_column(unique=True)
     """Issued by the server with the lease; a repeated submission with it returns the first receipt."""
     leased_at: Mapped[Millis]
@@ -158,6 +171,7 @@ class Assignment(Base):
         ),
         Index("ix_assignment_expiry", "state", "expires_at"),
         Index("ix_assignment_labeler", "labeler_id", "ended_at"),
+        Index("ix_assignment_queue", "queue_id", "state", "ended_at"),
     )
 
 
