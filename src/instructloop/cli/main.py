@@ -103,6 +103,17 @@ VERBS: dict[str, Verb] = {
         "few-shot templates into demonstrations",
         "instructloop prompts expand templates.jsonl --out demonstrations.jsonl",
     ),
+    "feedback export": Verb(
+        "feedback:export",
+        "answers of a project as files: our own rows, TRL's, or CSV",
+        "instructloop feedback export my-project --out exports/first",
+    ),
+    "feedback import": Verb(
+        "feedback:import_",
+        "answers from our own export or another labeling tool's",
+        "instructloop feedback import records.jsonl --project my-project --from argilla",
+    ),
+    "snapshot": Verb("feedback:snapshot", "what may train now, frozen under the hash of its content", "instructloop snapshot my-project"),
     "lab banana": Verb(
         "lab:banana",
         "one reward, three strengths of the KL tether (spec I17, W6)",
