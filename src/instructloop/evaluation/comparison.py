@@ -233,10 +233,12 @@ def compare_votes(votes: Sequence[Vote], *, samples: int = 2000, seed: int = 0, 
         if found:
             interval = win_rate([value for value, _ in found], [key for _, key in found], samples=samples, seed=seed)
             wins += both_ways(a, b, interval)
+    bad = sum(vote.both_bad for vote in votes)
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "comparison",
         "voter": "people",
+        **({"both_bad": {"votes": bad, "share": bad / len(votes), "n": len(votes)}} if bad else {}),
         "n_prompts": len({vote.key for vote in votes}),
         "labelers": sorted({vote.labeler for vote in votes if vote.labeler}),
         "models": models,

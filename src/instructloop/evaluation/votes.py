@@ -11,7 +11,7 @@ from instructloop.formats import read_rows
 from instructloop.formats.fields import prompt as read_prompt
 from instructloop.formats.loaded import RowProblemError
 
-_OUTCOMES: Mapping[str, float] = {"a": 1.0, "b": 0.0, "tie": 0.5}
+_OUTCOMES: Mapping[str, float] = {"a": 1.0, "b": 0.0, "tie": 0.5, "both_bad": 0.5}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,10 +22,12 @@ class Vote:
     model_a: str
     model_b: str
     win_a: float
-    """1 if A was better, 0 if B was, 0.5 for a tie."""
+    """1 if A was better, 0 if B was, 0.5 for a tie or for both bad."""
     completion_a: str | None = None
     completion_b: str | None = None
     labeler: str | None = None
+    both_bad: bool = False
+    """A tie in which neither was good enough; counted as a tie and told apart."""
 
     @property
     def key(self) -> str:
@@ -34,7 +36,7 @@ class Vote:
 
 
 def read_votes(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Vote]:
-    """Rows ``{"prompt", "model_a", "model_b", "winner": "a" | "b" | "tie"}``; ``completion_a``, ``completion_b`` and ``labeler`` are kept.
+    """Rows ``{"prompt", "model_a", "model_b", "winner": "a" | "b" | "tie" | "both_bad"}``; ``completion_a``, ``completion_b`` and ``labeler`` are kept.
 
     ``winner`` may also be the name of the model that won.
 
@@ -49,7 +51,9 @@ def read_votes(source: str | Path | Iterable[Mapping[str, Any]]) -> list[Vote]:
     for where, row in rows:
         votes.append(_vote(where, row))
     if not votes:
-        raise DataError(f"{source}: no votes", hint='one row a vote: {"prompt", "model_a", "model_b", "winner": "a" | "b" | "tie"}')
+        raise DataError(
+            f"{source}: no votes", hint='one row a vote: {"prompt", "model_a", "model_b", "winner": "a" | "b" | "tie" | "both_bad"}'
+        )
     return votes
 
 
@@ -62,7 +66,7 @@ def _vote(where: str, row: Mapping[str, Any]) -> Vote:
         raise DataError(f"{where}: model_b: {b!r} is compared with itself", hint="remove the row")
     named = {a: "a", b: "b"}.get(winner, winner.lower())
     if named not in _OUTCOMES:
-        raise DataError(f"{where}: winner: {winner!r} is none of a, b, tie", hint=f"or one of the models' names: {a}, {b}")
+        raise DataError(f"{where}: winner: {winner!r} is none of a, b, tie, both_bad", hint=f"or one of the models' names: {a}, {b}")
     try:
         prompt = read_prompt(row["prompt"])
     except RowProblemError as problem:
@@ -75,4 +79,5 @@ def _vote(where: str, row: Mapping[str, Any]) -> Vote:
         completion_a=row.get("completion_a"),
         completion_b=row.get("completion_b"),
         labeler=row.get("labeler"),
+        both_bad=named == "both_bad",
     )

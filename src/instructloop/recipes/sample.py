@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from instructloop.config import SampleConfig, to_json
 from instructloop.core.errors import ConfigError
@@ -17,7 +17,11 @@ from instructloop.formats import read_prompts
 from instructloop.formats.writers import to_row
 from instructloop.generation import Engine, TorchEngine
 from instructloop.models import context_tokens, load_causal, load_tokenizer
-from instructloop.runs import RunDir, parent
+from instructloop.recipes.draws import Draws, Origin, origins_of
+from instructloop.runs import Parent, RunDir, parent
+
+if TYPE_CHECKING:
+    from instructloop.recipes.sample_to_project import SampledProject
 
 logger = logging.getLogger(__name__)
 COMPLETIONS_FILE = "completions.jsonl"
@@ -25,6 +29,8 @@ COMPLETIONS_FILE = "completions.jsonl"
 
 def run_sample(cfg: SampleConfig, out: str | Path, *, resume: bool = False, prompts: Sequence[Prompt] | None = None) -> Path:
     """Write ``completions.jsonl`` (rows ``{"prompt", "completions", "models"}`` and the prompt's other fields) into a run directory.
+
+    With ``cfg.project`` the prompts are the project's, and the completions also become tasks of one of its queues.
 
     Args:
         cfg: models, prompts, K.
@@ -37,21 +43,33 @@ def run_sample(cfg: SampleConfig, out: str | Path, *, resume: bool = False, prom
     """
     if not cfg.models:
         raise ConfigError("sample.models is empty", hint="name at least one: --models runs/sft")
-    if prompts is None and not cfg.prompts:
-        raise ConfigError("sample.prompts is empty", hint='name a JSONL file of {"prompt"} rows: --prompts FILE')
+    if prompts is None and not cfg.prompts and not cfg.project:
+        raise ConfigError("sample.prompts is empty", hint='name a JSONL file of {"prompt"} rows: --prompts FILE, or --project DIR')
+    if cfg.pairwise and len(cfg.models) != 2:
+        raise ConfigError(f"sample.pairwise compares two models, got {len(cfg.models)}", hint="--models A B")
     parents = [parent(f"model:{number}", model) for number, model in enumerate(cfg.models)]
+    project = _project(cfg, parents) if cfg.project else None
     if cfg.prompts:
         parents.append(parent("prompts", cfg.prompts))
     with RunDir.open(out, stage="sample", config=to_json(cfg), parents=parents, resume=resume) as run:
-        records = tuple(prompts) if prompts is not None else _read(cfg, run)
+        passed_over: dict[str, int] = {}
+        if project is not None:
+            records, passed_over = project.prompts()
+        else:
+            records = tuple(prompts) if prompts is not None else _read(cfg, run)
+            records = records[: cfg.limit or None]
         counts: Counter[str] = Counter()
-        rows = list(_sampled(cfg, records[: cfg.limit or None], run, counts))
+        rows, origins = [], []
+        for row, own in _sampled(cfg, records, run, counts):
+            rows.append(row)
+            origins.append(own)
         if not rows:
             raise ConfigError(
                 f"no prompt has two different completions ({dict(counts)})",
                 hint="raise sampling.temperature or sample.draws, or use another model",
             )
         run.publish_file(COMPLETIONS_FILE, lambda path: write_jsonl(path, rows))
+        filled = project.fill(rows, origins) if project is not None else {}
         sizes = Counter(len(row["completions"]) for row in rows)
         run.result(
             {
@@ -59,10 +77,20 @@ def run_sample(cfg: SampleConfig, out: str | Path, *, resume: bool = False, prom
                 "completions": sum(k * n for k, n in sizes.items()),
                 "by_k": {str(k): sizes[k] for k in sorted(sizes)},
                 **counts,
+                **({"passed_over": passed_over} if passed_over else {}),
+                **filled,
             }
         )
         logger.info("%d prompts with %s completions; %s", len(rows), dict(sorted(sizes.items())), dict(counts))
+        if filled:
+            logger.info("%d tasks in the queue %r of %s", filled["tasks"], filled["queue"], cfg.project)
     return run.path
+
+
+def _project(cfg: SampleConfig, parents: Sequence[Parent]) -> "SampledProject":
+    from instructloop.recipes.sample_to_project import SampledProject  # the store is an extra that plain sampling does without
+
+    return SampledProject(cfg, parents)
 
 
 def _read(cfg: SampleConfig, run: RunDir) -> tuple[Prompt, ...]:
@@ -72,7 +100,10 @@ def _read(cfg: SampleConfig, run: RunDir) -> tuple[Prompt, ...]:
     return loaded.records
 
 
-def _sampled(cfg: SampleConfig, prompts: Sequence[Prompt], run: RunDir, counts: Counter[str]) -> Iterator[dict[str, Any]]:
+def _sampled(
+    cfg: SampleConfig, prompts: Sequence[Prompt], run: RunDir, counts: Counter[str]
+) -> Iterator[tuple[dict[str, Any], list[Origin]]]:
+    """Rows, and where each of their completions came from."""
     engines = [_engine(cfg, path) for path in cfg.models]
     room = min(context_tokens(engine.model) for engine in engines) - cfg.sampling.max_new_tokens
     kept = keep_prompts(prompts, engines[0].codec, room)
@@ -81,13 +112,21 @@ def _sampled(cfg: SampleConfig, prompts: Sequence[Prompt], run: RunDir, counts: 
         portion = kept.prompts[start : start + cfg.portion]
         drawn = [_draw(cfg, engine, number, portion, start) for number, engine in enumerate(engines)]
         for offset, prompt in enumerate(portion):
-            k = stream(cfg.seed, "k", start + offset).randint(cfg.min_completions, cfg.max_completions)
-            row = distinct_row(prompt, [own[offset] for own in drawn], cfg.models, k, counts)
+            k = 2 if cfg.pairwise else chosen_k(cfg, start + offset)
+            row = distinct_row(prompt, [own.of(offset) for own in drawn], cfg.models, k, counts)
             if row is not None:
-                yield row
+                yield row, origins_of(row, cfg.models, drawn, offset)
         done = start + len(portion)
         run.metrics(done, "sample", {"prompts": done, "distinct_share": 1 - counts["identical"] / max(1, counts["drawn"])})
         logger.info("sampled %d of %d prompts", done, len(kept))
+
+
+def chosen_k(cfg: SampleConfig, place: int) -> int:
+    """How many completions the prompt at ``place`` gets: drawn from the configured distribution (spec D1: 4 to 9)."""
+    random = stream(cfg.seed, "k", place)
+    if not cfg.k_weights:
+        return random.randint(cfg.min_completions, cfg.max_completions)
+    return random.choices(range(cfg.min_completions, cfg.max_completions + 1), weights=cfg.k_weights)[0]
 
 
 def _engine(cfg: SampleConfig, path: str) -> TorchEngine:
@@ -95,10 +134,18 @@ def _engine(cfg: SampleConfig, path: str) -> TorchEngine:
     return TorchEngine(load_causal(path, cfg.compute, trainable=False), codec)
 
 
-def _draw(cfg: SampleConfig, engine: Engine, number: int, prompts: Sequence[Prompt], start: int) -> list[list[str]]:
+def _draw(cfg: SampleConfig, engine: Engine, number: int, prompts: Sequence[Prompt], start: int) -> Draws:
     n = -(-cfg.samples_per_prompt // len(cfg.models))
-    rollouts = engine.generate(prompts, n=n, sampling=cfg.sampling, seed=derive(cfg.seed, "sample", number, start))
-    return [list(rollouts.completions[row * n : (row + 1) * n]) for row in range(len(prompts))]
+    seed = derive(cfg.seed, "sample", number, start)
+    rollouts = engine.generate(prompts, n=n, sampling=cfg.sampling, seed=seed)
+    return Draws(
+        seed=seed,
+        n=n,
+        sampling={**to_json(cfg.sampling), "engine": "torch"},
+        completions=rollouts.completions,
+        finish_reasons=[str(reason) for reason in rollouts.finish_reasons],
+        tokens=[int(count) for count in rollouts.mask.sum(1).tolist()],
+    )
 
 
 def distinct_row(

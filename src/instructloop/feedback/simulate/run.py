@@ -94,9 +94,10 @@ def enrol(db: Database, pool: Pool) -> list[str]:
             row = session.scalar(select(Labeler).where(Labeler.code == labeler.code))
         if row is not None and row.kind != "simulated":
             raise ConfigError(f"the labeler {labeler.code} of this project is a person", hint="give the simulated ones another prefix")
-        if row is None:
-            made = create_labeler(db, kind="simulated", cohort=pool.cohort(index), code=labeler.code, state="qualified")
-        found.append(row.id if row is not None else made)
+        if row is not None:
+            found.append(row.id)
+        else:
+            found.append(create_labeler(db, kind="simulated", cohort=pool.cohort(index), code=labeler.code, state="qualified"))
     return found
 
 
