@@ -12,4 +12,4 @@ def test_both_bad_is_half_a_win_each_and_is_told_apart() -> None:
     assert table["both_bad"] == {"votes": 1, "share": 0.25, "n": 4}
     new_over_old = next(win for win in table["wins"] if (win["a"], win["b"]) == ("new", "old"))
     # two wins and two halves of four votes
-    assert new_over_old["value"] == 0.75
+    assert new_over_old["win_rate"] == 0.75
