@@ -108,10 +108,15 @@ def strengths(wins: NDArray[np.float64], *, ridge: float = RIDGE, start: NDArray
         start: first guess, broadcast over the batch.
 
     Raises:
-        DataError: no convergence, which means ridge 0 on a graph that is not strongly connected.
+        DataError: a negative ridge, or ridge 0 on a graph that is not strongly connected.
     """
     from scipy.special import expit
 
+    if ridge < 0 or (ridge == 0 and not strongly_connected(wins).all()):
+        raise DataError(
+            f"strengths are not fixed by the votes with a ridge of {ridge:g}: some models never beat or tied others, even through a chain",
+            hint="use a ridge above 0 (1e-3)",
+        )
     games = wins + wins.transpose(0, 2, 1)
     batch, models, _ = wins.shape
     theta = np.zeros((batch, models)) if start is None else np.tile(start, (batch, 1))
@@ -130,7 +135,7 @@ def strengths(wins: NDArray[np.float64], *, ridge: float = RIDGE, start: NDArray
         if reach.max() < _SMALL_STEP:
             centered: NDArray[np.float64] = theta - theta.mean(axis=1, keepdims=True)
             return centered
-    raise DataError(f"strengths did not converge in {_MAX_STEPS} steps", hint="use a ridge above 0 (1e-3)")
+    raise DataError(f"strengths did not converge in {_MAX_STEPS} steps with a ridge of {ridge:g}", hint="use a larger ridge (1e-3)")
 
 
 def strongly_connected(wins: NDArray[np.float64]) -> NDArray[np.bool_]:

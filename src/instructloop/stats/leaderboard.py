@@ -1,7 +1,7 @@
 """Models ranked by the votes of people: Bradley-Terry strengths with intervals from resampled prompts, and how few votes carry the order."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import log
 
 import numpy as np
@@ -168,31 +168,40 @@ class Flip:
 
 
 def votes_to_flip(ballots: Votes, *, ridge: float = RIDGE) -> Flip | None:
-    """How many votes must be left out for the two strongest models to change places (the question of arXiv 2508.11847); None if no choice does.
+    """How many votes must be left out for the two strongest models to change places (the question of arXiv 2508.11847).
 
-    Votes are left out in the order of their influence on the gap, which is linear in the vote at the fitted strengths.
+    Votes are left out in the order of their influence on the gap, to first order at the fitted strengths; a refit confirms the number. None if
+    leaving out every vote that speaks for the leader does not turn the order, or if there is one model only.
     """
+    if ballots.size < 2:
+        return None
     theta = strengths(ballots.win_matrix()[None], ridge=ridge)[0]
     leader, runner = (int(i) for i in np.argsort(-theta, kind="stable")[:2])
     influence = _influence(ballots, theta, leader, runner, ridge=ridge)
     order = np.argsort(-influence, kind="stable")
     helpful = int((influence > 0).sum())
-    guess = int(np.searchsorted(np.cumsum(influence[order])[:helpful], theta[leader] - theta[runner], side="right")) + 1
-    while guess <= helpful:
-        kept = np.delete(np.arange(len(ballots.first)), order[:guess])
-        rest = Votes(
-            models=ballots.models,
+
+    def turns(dropped: int) -> bool:
+        kept = order[dropped:]
+        rest = replace(
+            ballots,
             first=ballots.first[kept],
             second=ballots.second[kept],
             outcome=ballots.outcome[kept],
             cluster=ballots.cluster[kept],
-            clusters=ballots.clusters,
         )
         refitted = strengths(rest.win_matrix()[None], ridge=ridge)[0]
-        if refitted[runner] > refitted[leader]:
-            return Flip(dropped=guess, share=guess / len(ballots.first))
+        return bool(refitted[runner] > refitted[leader])
+
+    guess = int(np.searchsorted(np.cumsum(influence[order])[:helpful], theta[leader] - theta[runner])) + 1
+    while guess < helpful and not turns(guess):
         guess += max(1, guess // 20)
-    return None
+    dropped = min(guess, helpful)
+    if not turns(dropped):
+        return None
+    while dropped > 1 and turns(dropped - 1):
+        dropped -= 1
+    return Flip(dropped=dropped, share=dropped / len(ballots.first))
 
 
 def _influence(ballots: Votes, theta: NDArray[np.float64], leader: int, runner: int, *, ridge: float) -> NDArray[np.float64]:

@@ -87,8 +87,6 @@ def power(
     _check("prompts", prompts, 0, float("inf"))
     null, alternative = _spreads(win_rate, ties)
     root = sqrt(prompts / design_effect(labels_per_prompt, correlation))
-    if alternative == 0:
-        return 1.0 if abs(win_rate - 0.5) * root > _quantile(level) * null else 0.0
     return NormalDist().cdf((abs(win_rate - 0.5) * root - _quantile(level) * null) / alternative)
 
 
@@ -135,7 +133,7 @@ def _spreads(win_rate: float, ties: float) -> tuple[float, float]:
         raise ConfigError(f"ties must be in [0, 1), got {ties}", hint="ties are a share of all votes")
     if not ties / 2 <= win_rate <= 1 - ties / 2:
         raise ConfigError(f"a win rate of {win_rate} cannot be with {ties:.0%} ties", hint="each tie is half a win for both sides")
-    return sqrt((1 - ties) / 4), sqrt(max(0.0, win_rate * (1 - win_rate) - ties / 4))
+    return sqrt((1 - ties) / 4), sqrt(win_rate * (1 - win_rate) - ties / 4)
 
 
 def _check(name: str, value: float, low: float, high: float) -> None:
