@@ -147,7 +147,8 @@ class SurveyResponse(Base):
     month: Mapped[Key]
     """``2026-11``; the random identifier of this table does not sort by time either."""
     answers: Mapped[Json]
-    __table_args__ = (one_of("kind", SURVEY_KINDS),)
+    # without SQLite's hidden row number, which would keep the order of arrival
+    __table_args__ = (one_of("kind", SURVEY_KINDS), {"sqlite_with_rowid": False})
 
 
 class SurveyOffer(Base):
