@@ -35,7 +35,12 @@ def prompt_sha256(prompt: PromptContent) -> str:
 
 
 def prefix_key(prompt: PromptContent, characters: int = PREFIX_CHARACTERS) -> str:
-    """Hash of the first ``characters`` of the prompt, white space collapsed and case folded (spec A3; length ours)."""
+    """Hash of the first ``characters`` of the prompt, white space collapsed and case folded (spec A3; length ours).
+
+    System turns do not count: one system text may head very different requests.
+    """
+    if not isinstance(prompt, str):
+        prompt = tuple(message for message in prompt if message.role != "system")
     return hash_bytes(" ".join(prompt_text(nfc(prompt)).casefold().split())[:characters].encode())
 
 
