@@ -33,8 +33,8 @@ _CALL_BEFORE = re.compile(
 )
 _CALL_AFTER = re.compile(r"^[\s,(-]*(?:office|mobile|cell|fax|phone|tel)\b", re.IGNORECASE)
 _DATE = re.compile(r"^(?:(?:19|20)\d\d[-./ ]\d{1,2}[-./ ]\d{1,2}|\d{1,2}[-./ ]\d{1,2}[-./ ](?:19|20)\d\d)\b")
-_YEARS = re.compile(r"^(?:1[5-9]|20)\d\d\s?[-/–]\s?(?:1[5-9]|20)\d\d$")
-_NORTH_AMERICAN = re.compile(r"^(?:1[ .-])?(?:\(\d{3}\)[ .-]?|\d{3}[.-])\d{3}[.-]\d{4}$")
+_YEARS = re.compile(r"^\(?(?:1[5-9]|20)\d\d\s?[-/–]\s?(?:1[5-9]|20)\d\d\b")
+_NORTH_AMERICAN = re.compile(r"^(?:1[ .-])?(?:\(\d{3}\)[ .-]?|\d{3}[.-])\d{3}[.-]\d{4}$|^[2-9]\d{2} [2-9]\d{2} \d{4}$")
 _ARITHMETIC = re.compile(r"^\d\.\d|\d\.\d+-\d+\.|\(.*\(|^[1-9]\d*/|\s-\s.*\d\.\d")
 _SINGLE_DIGITS = re.compile(r"^\d(?:\.\d){3}$")
 _ADDRESS_WORD = re.compile(r"\b(?:ip|address|host|server|ping|dns)\b", re.IGNORECASE)
@@ -60,9 +60,9 @@ def ip_addresses(text: str) -> Iterator[PiiSpan]:
             yield PiiSpan("ip", match.start(), match.end(), match.group(), "ipv4")
     for match in _IPV6.finditer(text):
         value = match.group()
-        # "add::face" is C++ and "::" is everywhere: an address has digits and at least three groups
+        # "add::face" is C++ and "::" is everywhere: an address has digits and three groups, or an IPv4 tail
         groups = [part for part in value.split(":") if part]
-        if len(groups) >= 3 and any(char.isdigit() for char in value) and _is_host(value):
+        if (len(groups) >= 3 or "." in value) and any(char.isdigit() for char in value) and _is_host(value):
             yield PiiSpan("ip", match.start(), match.end(), value, "ipv6")
 
 

@@ -22,10 +22,27 @@ _LICENSE = re.compile(
 _PASSPORT = re.compile(r"\bpassport\b[^\n\d]{0,30}?(?<!\w)((?=[A-Z]*\d{5})[A-Z]{0,2}\d{6,9}|[A-Z]\d[A-Z\d]{5,8})(?!\w)", re.IGNORECASE)
 _UK_INSURANCE = re.compile(r"(?<!\w)(?!BG|GB|KN|NK|NT|TN|ZZ)[A-CEGHJ-PR-TW-Z][A-CEGHJ-NPR-TW-Z] ?\d{2} ?\d{2} ?\d{2} ?[A-D](?!\w)")
 
+_CLAIMED = re.compile(
+    r"\b(?:ssn|social security(?: (?:number|no\.?|nr\.?|#))?)[\s:=]*(?:is|was)?[\s:=#]*(\d{3}([- ]?)\d{2}\2\d{4})(?!\w|-\d)"
+    r"|\b(?:sin|social insurance(?: (?:number|no\.?|nr\.?|#))?)[\s:=]*(?:is|was)?[\s:=#]*(\d{3}([- ]?)\d{3}\4\d{3})(?!\w|-\d)"
+    r"|\b(?:nino|ni|national insurance)(?: (?:number|no\.?|nr\.?|#))?[\s:=]*(?:is|was)?[\s:=#]*([A-Z]{2} ?\d{2} ?\d{2} ?\d{2} ?[A-D])(?!\w)",
+    re.IGNORECASE,
+)
+"""Said to be such a number: then the check does not matter, since a person wrote it down as theirs, with a slip perhaps."""
+_SINGAPORE = re.compile(r"(?<!\w)([STFGM])(\d{7})([A-Z])(?!\w)")
+_SINGAPORE_WEIGHTS = (2, 7, 6, 5, 4, 3, 2)
+_SINGAPORE_LETTERS = {
+    "S": (0, "JZIHGFEDCBA"),
+    "T": (4, "JZIHGFEDCBA"),
+    "F": (0, "XWUTRQPNMLK"),
+    "G": (4, "XWUTRQPNMLK"),
+    "M": (3, "XWUTRQPNJLK"),
+}
+
 _ANY_ID = (
     r"ssn|social security|social insurance|national (?:id|identity|identification|insurance)|(?:identity|identification|citizen|personal|id)"
     r" ?(?:card|number|no\b|code|nr)|tax(?:payer)? ?(?:id|number|no\b|file|code|identification)|insurance (?:number|no\b)"
-    r"|ausweis|personalausweis|carte d.identité|documento|my id\b|(?:his|her|their) id\b|id:|id is"
+    r"|ausweis|personalausweis|carte d.identité|documento|my id\b|(?:his|her|their) id\b|id:|id is|id\W{0,3}$"
 )
 
 
@@ -125,7 +142,7 @@ def cards(text: str) -> Iterator[PiiSpan]:
     for match in _CARD.finditer(text):
         digits = re.sub(r"\D", "", match.group())
         known = _ISSUER.match(digits) or _CARD_WORD.search(text[max(0, match.start() - 30) : match.start()])
-        if known and len(set(digits)) > 2 and _is_valid("luhn", digits):
+        if known and len(set(digits)) > 1 and _is_valid("luhn", digits):
             yield PiiSpan("card", match.start(), match.end(), match.group(), "luhn")
 
 
@@ -150,6 +167,14 @@ def national_ids(text: str) -> Iterator[PiiSpan]:
         return
     for match in _UK_INSURANCE.finditer(text):
         yield PiiSpan("national_id", match.start(), match.end(), match.group(), "gb.nino")
+    for match in _CLAIMED.finditer(text):
+        group = next(number for number in (1, 3, 5) if match.group(number))
+        yield PiiSpan("national_id", match.start(group), match.end(group), match.group(group), "said to be one")
+    for match in _SINGAPORE.finditer(text):
+        start, letters = _SINGAPORE_LETTERS[match.group(1)]
+        total = start + sum(int(digit) * weight for digit, weight in zip(match.group(2), _SINGAPORE_WEIGHTS, strict=True))
+        if letters[total % 11] == match.group(3):
+            yield PiiSpan("national_id", match.start(), match.end(), match.group(), "sg.nric")
     for match in _PASSPORT.finditer(text):
         yield PiiSpan("national_id", match.start(1), match.end(1), match.group(1), "passport")
     for scheme in _COMPILED:

@@ -30,6 +30,8 @@ LABELS = MappingProxyType(
     }
 )
 """Other people's names of types; ours stand for themselves, anything else is a type we don't look for."""
+_BROADER = MappingProxyType({"date_of_birth": "date_time"})
+"""Labels that hold what we call otherwise: a found birth date inside a labeled date is right, though not every date is one of birth."""
 _LEAST_OVERLAP = 0.5
 
 
@@ -127,7 +129,8 @@ def score(
             hit[span.type] += max(covered, default=0) >= _LEAST_OVERLAP * (span.end - span.start)
         for other in mine:
             found[other.type] += 1
-            right[other.type] += any(span.type == other.type and span.start < other.end and other.start < span.end for span in spans)
+            names = (other.type, _BROADER.get(other.type))
+            right[other.type] += any(span.type in names and span.start < other.end and other.start < span.end for span in spans)
     known = [name for name in (*DEFAULT_TYPES, *OPTIONAL_TYPES) if name in types]
     others = sorted(set(labeled) - set(known), key=lambda name: (-labeled[name], name))
     return [
