@@ -29,15 +29,14 @@ def matches(expected: str, given: str) -> bool:
 def from_own_page(headers: Mapping[str, str]) -> bool:
     """Whether the browser says that an unsafe request began on a page of this server.
 
-    ``Sec-Fetch-Site`` must be ``same-origin`` or ``none`` if it is there; an ``Origin`` must name this host if it is there; at
-    least one of the two must be.
+    ``Sec-Fetch-Site`` decides where it is there (``same-origin`` or ``none``); an ``Origin`` that names a host must name this
+    one. Without ``Sec-Fetch-Site`` the ``Origin`` must be there. ``Origin: null`` counts as none: browsers send it from pages
+    with our ``Referrer-Policy: no-referrer``, and from sandboxed frames of anybody.
     """
-    site, origin = headers.get("sec-fetch-site"), headers.get("origin")
-    if site is None and origin is None:
+    site, origin = headers.get("sec-fetch-site"), headers.get("origin", "null")
+    if origin != "null" and not _same_host(origin, headers.get("host", "")):
         return False
-    if site is not None and site not in {"same-origin", "none"}:
-        return False
-    return origin is None or _same_host(origin, headers.get("host", ""))
+    return origin != "null" if site is None else site in {"same-origin", "none"}
 
 
 def _same_host(origin: str, host: str) -> bool:
