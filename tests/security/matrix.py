@@ -32,7 +32,21 @@ ACCOUNT = {
     ("GET", "/static/labeling/{version}/{path:path}"): PUBLIC,
 }
 
-TASKS: dict[tuple[str, str], frozenset[str] | None] = {}
+TASKS = {
+    ("GET", "/work"): LABELERS,
+    ("GET", "/work/keys"): LABELERS,
+    ("POST", "/work/keys"): LABELERS,
+    ("GET", "/work/{queue_id}"): LABELERS,
+    ("GET", "/task/{assignment_id}"): LABELERS,
+    ("POST", "/task/{assignment_id}"): LABELERS,
+    ("POST", "/task/{assignment_id}/draft"): LABELERS,
+    ("POST", "/task/{assignment_id}/heartbeat"): LABELERS,
+    ("POST", "/task/{assignment_id}/skip"): LABELERS,
+    ("POST", "/task/{assignment_id}/release"): LABELERS,
+    ("GET", "/submission/{submission_id}/edit"): LABELERS,
+    ("POST", "/submission/{submission_id}/edit"): LABELERS,
+    ("GET", "/guidelines/{name}/{version}"): EVERYBODY,
+}
 
 PEOPLE: dict[tuple[str, str], frozenset[str] | None] = {}
 

@@ -3,6 +3,7 @@
 Choosing costs nothing: opted-out categories are left out of the leases (``assignment``), and skips carry no penalty.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from instructloop.core.errors import DataError
@@ -34,6 +35,71 @@ def of(labeler: Labeler) -> Preferences:
         opt_out=tuple(stored.get("opt_out", ())),
         single_keys=bool(stored.get("single_keys", True)),
     )
+
+
+KEYS = {
+    "undo": "u",
+    "skip": "s",
+    "guidelines": "g",
+    "diff": "d",
+    "flags": "f",
+    "rest_no": "n",
+    "next": "j",
+    "previous": "k",
+    "tie": "=",
+    "both_bad": "x",
+    "clear": "0",
+    "help": "?",
+}
+"""Commands of the task pages and their keys; outputs keep letters and digits, and a command gives way to them with Shift."""
+
+
+def keys_of(labeler: Labeler) -> dict[str, str]:
+    """The key of every command for a labeler."""
+    stored = (labeler.preferences or {}).get("keys", {})
+    return {command: str(stored.get(command, key)) for command, key in KEYS.items()}
+
+
+def save_keys(db: Database, labeler_id: str, keys: Mapping[str, str]) -> None:
+    """Give commands other keys.
+
+    Args:
+        db: the store.
+        labeler_id: whose.
+        keys: command -> one character; commands left out keep their default.
+
+    Raises:
+        DataError: an unknown command, not a single sign, a digit from 1 to 9, or one key for two commands.
+    """
+    wanted = {**KEYS, **{command: key.lower() for command, key in keys.items()}}
+    for command, key in wanted.items():
+        if command not in KEYS:
+            raise DataError(f"keys.{command}: is no command", hint=f"use {', '.join(KEYS)}")
+        if len(key) != 1 or not key.isprintable() or key.isspace() or key in "123456789":
+            raise DataError(f"keys.{command}: {key!r} cannot be a key", hint="one sign; the digits 1 to 9 belong to ranks and ratings")
+    taken = {key: command for command, key in wanted.items()}
+    for command, key in wanted.items():
+        if taken[key] != command:
+            raise DataError(f"keys.{command}: {key!r} is the key of {taken[key]} too", hint="give every command a key of its own")
+    with db.write() as session:
+        labeler = session.get(Labeler, labeler_id)
+        assert labeler is not None
+        labeler.preferences = {**labeler.preferences, "keys": wanted}
+
+
+def seen_guideline(labeler: Labeler, name: str) -> int | None:
+    """The version of a guideline that the labeler read last; None = none yet."""
+    version = (labeler.preferences or {}).get("guidelines_seen", {}).get(name)
+    return int(version) if version is not None else None
+
+
+def note_guideline(db: Database, labeler_id: str, name: str, version: int) -> None:
+    """The labeler has opened a version of a guideline."""
+    with db.write() as session:
+        labeler = session.get(Labeler, labeler_id)
+        assert labeler is not None
+        seen = (labeler.preferences or {}).get("guidelines_seen", {})
+        labeler.preferences = {**labeler.preferences, "guidelines_seen": {**seen, name: version}}
 
 
 def save(db: Database, labeler_id: str, wanted: Preferences) -> None:

@@ -1,0 +1,152 @@
+// Nothing typed is lost: every change goes to this browser's storage at once and to the server within half a second.
+
+const DELAY_MS = 400;
+const RETRY_MS = [1000, 2000, 5000, 10_000];
+const KEEP_MS = 14 * 86_400_000;
+const PREFIX = "instructloop:draft:";
+
+const time = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+
+export class Drafts {
+  constructor(task) {
+    this.task = task;
+    this.key = `${PREFIX}${task.editing ? "edit:" : ""}${task.id}`;
+    this.rev = Number(task.root.dataset.rev);
+    this.tries = 0;
+    this.edits = 0; // counts changes, so that a save knows whether it carried the last one
+    this.shown = task.find("[data-saved]");
+    task.on(task.form, "input", () => this.changed());
+    task.on(task, "change", () => this.changed());
+    task.on(window, "pagehide", () => this.flush());
+    task.on(document, "visibilitychange", () => document.visibilityState === "hidden" && this.flush());
+    task.on(window, "online", () => this.dirty() && this.save());
+    task.signal.addEventListener("abort", () => clearTimeout(this.timer));
+    prune();
+  }
+
+  dirty() {
+    return this.edits !== (this.savedEdits ?? 0);
+  }
+
+  changed() {
+    if (this.task.sent || this.stale) return;
+    this.edits += 1;
+    this.keep(true);
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.save(), DELAY_MS);
+  }
+
+  /** Into this browser's storage. */
+  keep(dirty) {
+    try {
+      localStorage.setItem(this.key, JSON.stringify({ values: this.task.values(), rev: this.rev, dirty, at: Date.now() }));
+    } catch {
+      this.show("this browser keeps nothing; the server does");
+    }
+  }
+
+  async save() {
+    if (this.saving || this.task.sent || this.stale) return;
+    if (this.task.editing) return this.show("kept in this browser until you save the change");
+    this.saving = true;
+    const carried = this.edits;
+    const { status, data } = await this.task.post(`${this.task.base}/draft`, this.task.body({ base_rev: this.rev }));
+    this.saving = false;
+    if (this.task.sent || this.task.signal.aborted) return;
+    if (status === 200) {
+      this.rev = data.rev;
+      this.tries = 0;
+      this.savedEdits = carried;
+      this.keep(this.dirty());
+      this.show(`saved ${time(data.at - this.task.clock.skew)}`);
+      if (this.dirty()) this.changed();
+    } else if (status === 409) {
+      this.conflict(data);
+    } else if (status === 404 || status === 410) {
+      this.show("kept in this browser");
+    } else {
+      this.show("not saved on the server yet; kept in this browser");
+      if (status === 401) return; // goes on after the login
+      const pause = RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)];
+      clearTimeout(this.timer);
+      this.timer = setTimeout(() => this.save(), pause);
+    }
+  }
+
+  /** The page is going away: one last message that needs no answer. */
+  flush() {
+    if (!this.dirty() || this.task.sent || this.task.editing || this.stale || this.saving) return;
+    this.keep(true);
+    navigator.sendBeacon(`${this.task.base}/draft`, this.task.body({ base_rev: this.rev }));
+  }
+
+  /** Another tab has saved since: this one must not overwrite it. */
+  conflict(data) {
+    this.stale = true;
+    this.keep(true);
+    const load = document.createElement("button");
+    load.type = "button";
+    load.textContent = "Load what the other tab saved";
+    load.onclick = () => {
+      this.forget();
+      location.reload();
+    };
+    const mine = document.createElement("button");
+    mine.type = "button";
+    mine.textContent = "Keep what stands here";
+    mine.onclick = () => {
+      this.rev = data?.current_rev ?? this.rev;
+      this.stale = false;
+      this.task.clear("stale");
+      this.changed();
+    };
+    this.task.notice("bad", "stale", "This task was changed in another tab or on another device after this page was opened, so saving stopped here. ", load, " ", mine);
+    this.show("saving stopped");
+  }
+
+  /** On opening: what this browser kept and the server never got. */
+  restore() {
+    let kept;
+    try {
+      kept = JSON.parse(localStorage.getItem(this.key));
+    } catch {
+      kept = null;
+    }
+    if (!kept?.dirty || JSON.stringify(kept.values) === JSON.stringify(this.task.values())) return;
+    if (kept.rev === this.rev) {
+      this.task.fill(kept.values);
+      this.changed();
+      this.task.notice("good", "restored", `Restored what you had entered at ${time(kept.at)}.`);
+      return;
+    }
+    const use = document.createElement("button");
+    use.type = "button";
+    use.textContent = "Use that instead";
+    use.onclick = () => {
+      this.task.fill(kept.values);
+      this.task.clear("restored");
+      this.changed();
+    };
+    this.task.notice("warning", "restored", `This browser also kept a different version from ${time(kept.at)}. `, use);
+  }
+
+  forget() {
+    clearTimeout(this.timer);
+    localStorage.removeItem(this.key);
+  }
+
+  show(text) {
+    this.shown.textContent = text;
+  }
+}
+
+function prune() {
+  for (const key of Object.keys(localStorage)) {
+    if (!key.startsWith(PREFIX)) continue;
+    try {
+      if (Date.now() - JSON.parse(localStorage.getItem(key)).at > KEEP_MS) localStorage.removeItem(key);
+    } catch {
+      localStorage.removeItem(key);
+    }
+  }
+}
