@@ -56,6 +56,11 @@ VERBS: dict[str, Verb] = {
         "K different completions of each prompt, to be ranked",
         "instructloop sample --models runs/sft --prompts prompts.jsonl --out runs/to-rank",
     ),
+    "rehearse": Verb(
+        "rehearse:rehearse",
+        "simulated labelers work through a copy of a project",
+        "instructloop rehearse my-project --out rehearsal --agreement 0.726 --labelers 12",
+    ),
     "chat": Verb("chat:chat", "talk to a model", "instructloop chat runs/first/stages/ppo_ptx"),
     "evaluate": Verb(
         "evaluate:evaluate",

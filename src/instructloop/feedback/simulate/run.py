@@ -51,6 +51,9 @@ class RunReport:
     surplus: int = 0
     """Late answers that found their slot filled."""
     simulated_hours: float = 0.0
+    """From the first lease to the last answer."""
+    labeler_hours: float = 0.0
+    """Time on tasks, over all labelers: what people would be paid for."""
     seconds: float = 0.0
     """Real time it took."""
 
@@ -68,6 +71,7 @@ class RunReport:
             "left": self.left,
             "late": self.late,
             "surplus": self.surplus,
+            "labeler_hours": round(self.labeler_hours, 2),
             "simulated_hours": round(self.simulated_hours, 2),
             "seconds": round(self.seconds, 2),
         }
@@ -306,4 +310,5 @@ class _Shift:
         )
         self.report.answers[work.kind] += 1
         self.report.by_labeler[labeler.code] += 1
+        self.report.labeler_hours += takes / 3_600_000
         self.report.surplus += receipt.surplus
