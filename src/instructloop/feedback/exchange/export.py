@@ -10,19 +10,18 @@ from typing import Any, Literal, TypeAlias
 from instructloop.core.errors import DataError
 from instructloop.core.files import write_directory, write_json
 from instructloop.core.hashing import hash_bytes, hash_json
-from instructloop.core.records import Ranking
 from instructloop.feedback.database import Database
 from instructloop.feedback.exchange.books import SCHEMA_VERSION, record_export
 from instructloop.feedback.exchange.csvs import to_csv
 from instructloop.feedback.exchange.gather import Gathered, Given, PromptItem, gather
 from instructloop.feedback.exchange.rows import KINDS, Row, prompt_row, rows_of
 from instructloop.feedback.exchange.selection import Selection, choose, ppo_prompts, prompt_problem
-from instructloop.formats import read_comparisons, read_demonstrations, read_prompts, read_rankings, read_unpaired, trl_rows
+from instructloop.formats import read_demonstrations, read_prompts, read_rankings, read_unpaired, trl_rows
 
 Layout: TypeAlias = Literal["ours", "trl", "trl-conversational"]
 LAYOUTS = ("ours", "trl", "trl-conversational")
 MANIFEST = "manifest.json"
-_TRL_KINDS = ("demonstrations", "rankings", "votes", "unpaired", "prompts")
+_TRL_KINDS = ("demonstrations", "rankings", "unpaired", "prompts")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,10 +133,10 @@ def export(
 
 
 def _as_trl(files: Mapping[str, Sequence[Row]], *, conversational: bool) -> dict[str, list[Row]]:
+    """Votes stand among the rankings already, as rankings of two."""
     readers: dict[str, Any] = {
         "demonstrations": read_demonstrations,
         "rankings": read_rankings,
-        "votes": lambda rows: [item.record for item in read_comparisons(rows).items],
         "unpaired": read_unpaired,
         "prompts": read_prompts,
     }
@@ -147,10 +146,7 @@ def _as_trl(files: Mapping[str, Sequence[Row]], *, conversational: bool) -> dict
         if name == "rankings":  # a labeler's "none will do" with fewer than two ranks is no training row
             rows = [row for row in rows if not row.get("none_acceptable")]
         if rows:
-            records = readers[name](rows)
-            paired = any(isinstance(record, Ranking) for record in records)
-            target = "pairs" if paired or name == "votes" else name
-            found.setdefault(target, []).extend(trl_rows(records, conversational=conversational))
+            found["pairs" if name == "rankings" else name] = [*trl_rows(readers[name](rows), conversational=conversational)]
     return found
 
 
