@@ -157,8 +157,10 @@ def users(arguments: list[str], prog: str) -> None:
 
 
 def _store(folder: Path) -> "tuple[Project, Database]":
+    from instructloop.feedback import migrations
     from instructloop.feedback.project import Project
 
     project = Project.open(folder)
     db = project.database()
+    migrations.require_current(db)
     return project, db

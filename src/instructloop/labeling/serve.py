@@ -13,7 +13,7 @@ from fastapi import FastAPI
 from uvicorn.supervisors import Multiprocess
 
 from instructloop.core.errors import ConfigError
-from instructloop.feedback import accounts
+from instructloop.feedback import accounts, migrations
 from instructloop.feedback.project import Project
 from instructloop.labeling.app import create_app, setup_path
 from instructloop.web.settings import Limit, ServerSettings, check_exposure
@@ -38,6 +38,7 @@ def serve(project: Project, settings: ServerSettings, *, workers: int = 1, annou
     """
     db = project.database()
     try:
+        migrations.require_current(db)
         with db.read() as session:
             has_admin = accounts.has_admin(session)
         if workers > 1 and db.dialect != "postgresql":

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from instructloop.core.errors import InstructLoopError
 from instructloop.feedback.database import locked
+from instructloop.web.middleware import HEADERS
 from instructloop.web.pages import render, wants_json
 from instructloop.web.roles import public
 
@@ -102,7 +103,8 @@ async def _database(request: Request, error: Exception) -> Response:
 
 async def _unexpected(request: Request, error: Exception) -> Response:
     del error  # Starlette logs it with its traceback
-    return answer(request, 500, "", None)
+    # this handler stands outside all middleware, so the fence is put up here
+    return answer(request, 500, "", None, {**HEADERS, "cache-control": "no-store"})
 
 
 def answer(request: Request, status: int, text: str, remedy: str | None = None, headers: Any = None) -> Response:
