@@ -84,7 +84,8 @@ class RunningServer:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)  # noqa: S603 - our own program
         self.output: list[str] = []
         self._announced = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         if not self._announced.wait(60) or self.process.poll() is not None:
             self.kill()
             raise RuntimeError("the server did not start:\n" + "".join(self.output))
@@ -115,13 +116,15 @@ class RunningServer:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self._reader.join(5)
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output.append(line)
-            if line.startswith("labeling at "):
-                self._announced.set()
+        with self.process.stdout as output:
+            for line in output:
+                self.output.append(line)
+                if line.startswith("labeling at "):
+                    self._announced.set()
         self._announced.set()
 
     def _wait(self) -> None:
