@@ -2,6 +2,7 @@
 
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +38,20 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local_only)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Any]:
+    """A fresh migrated feedback store, once on each engine."""
+    from instructloop.testing.databases import fresh_database
+
+    with fresh_database(request.param, tmp_path) as db:
+        yield db
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Any:
+    """A new project folder with its SQLite store, its fields and its guidelines."""
+    from instructloop.feedback.founding import found
+
+    return found(tmp_path / "project")

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import CursorResult, Engine, create_engine, event, make_url
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
@@ -136,9 +136,10 @@ def _postgresql(url: str) -> Engine:
 def insert_if_new(session: Session, table: type[DeclarativeBase], values: Mapping[str, Any], *, on: Sequence[str]) -> bool:
     """The one portable upsert: insert a row unless one with the same ``on`` columns is there; says whether it was inserted."""
     dialect = sqlite if session.get_bind().dialect.name == "sqlite" else postgresql
-    statement = dialect.insert(table).values(**values).on_conflict_do_nothing(index_elements=list(on))
-    result = session.execute(statement)
-    return isinstance(result, CursorResult) and result.rowcount == 1
+    session.flush()
+    statement = dialect.insert(table.__table__).values(**values).on_conflict_do_nothing(index_elements=list(on))
+    inserted = session.connection().execute(statement, execution_options={"preserve_rowcount": True}).rowcount
+    return inserted == 1
 
 
 def locked(error: OperationalError) -> bool:

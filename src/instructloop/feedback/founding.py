@@ -3,13 +3,11 @@
 from pathlib import Path
 
 from sqlalchemy import select
-from sqlalchemy.orm import Session
 
-from instructloop.feedback import audit
+from instructloop.feedback import audit, guidelines, migrations
 from instructloop.feedback.database import Database
-from instructloop.feedback.flags import COMPLETION_FLAGS, PROMPT_FLAGS
 from instructloop.feedback.project import Project
-from instructloop.feedback.schema import Base, FlagDefinition
+from instructloop.feedback.schema import Audit
 
 
 def found(path: Path, *, name: str = "", url: str = "") -> Project:
@@ -26,7 +24,7 @@ def found(path: Path, *, name: str = "", url: str = "") -> Project:
     project = Project.create(path, name=name, url=url)
     db = project.database()
     try:
-        Base.metadata.create_all(db.engine)
+        migrations.upgrade(db)
         seed(db)
     finally:
         db.close()
@@ -35,30 +33,7 @@ def found(path: Path, *, name: str = "", url: str = "") -> Project:
 
 def seed(db: Database) -> None:
     """Put the fields of spec B11 and B12 and the shipped guidelines into a store that lacks them; safe to repeat."""
+    guidelines.seed(db)
     with db.write() as session:
-        added = seed_flags(session)
-        if added:
-            audit.append(session, actor="system", action="project.found", object="project", detail={"flags": added})
-
-
-def seed_flags(session: Session) -> int:
-    """Add the definitions that are missing, as version 1; returns how many."""
-    known = set(session.scalars(select(FlagDefinition.key)))
-    missing = [
-        FlagDefinition(
-            key=flag.key,
-            version=1,
-            scope=flag.scope,
-            position=position,
-            label=flag.label,
-            help=flag.help,
-            shortcut=flag.shortcut or None,
-            options=list(flag.options),
-            applies_if=dict(flag.applies_if),
-            good_value=flag.good_value or None,
-        )
-        for position, flag in enumerate((*PROMPT_FLAGS, *COMPLETION_FLAGS))
-        if flag.key not in known
-    ]
-    session.add_all(missing)
-    return len(missing)
+        if session.scalar(select(Audit.seq).where(Audit.action == "project.found").limit(1)) is None:
+            audit.append(session, actor="system", action="project.found", object="project", detail={"revision": migrations.expected()})

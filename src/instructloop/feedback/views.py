@@ -86,15 +86,8 @@ def task_view(db: Database, assignment_id: str, labeler_id: str) -> TaskView:
         done = session.scalars(latest().where(Submission.assignment_id == assignment_id)).one_or_none()
         if done is not None:
             lease = _for_edit(session, lease, done)
-        texts = dict(
-            session.execute(
-                select(TaskItem.slot, CompletionRow.text)
-                .join(CompletionRow, CompletionRow.id == TaskItem.completion_id)
-                .where(TaskItem.task_id == task.id)
-            )
-            .tuples()
-            .all()
-        )
+        query = select(TaskItem.slot, CompletionRow.text).join(CompletionRow, CompletionRow.id == TaskItem.completion_id)
+        texts = {slot: text for slot, text in session.execute(query.where(TaskItem.task_id == task.id))}
         body, rev = draft_of(session, assignment_id)
         rated = queue.kind in {"rate", "rate_and_rank"}
         return TaskView(
