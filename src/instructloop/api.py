@@ -44,7 +44,7 @@ def sft(
 
     Args:
         model: base model.
-        data: demonstrations.
+        data: demonstrations; a file, rows, a snapshot, or a project folder, whose newest snapshot is taken.
         out: run directory; must be new unless ``resume``.
         validation: held-out demonstrations; None splits some off.
         pretrain_data: documents for the pretraining mix.
@@ -54,6 +54,7 @@ def sft(
     Returns:
         The run directory, which every ``model=`` accepts.
     """
+    from instructloop.recipes.from_project import with_snapshots
     from instructloop.training.sft import run_sft
 
     keep = _Inputs(Path(out), resume)
@@ -64,7 +65,8 @@ def sft(
         "pretrain_data": keep.texts("pretrain_data", pretrain_data),
         **settings,
     }
-    return run_sft(from_mapping(SFTConfig, values, where="sft"), Path(out), resume=resume)
+    cfg = with_snapshots(from_mapping(SFTConfig, values, where="sft"), Path(out), resume=resume)
+    return run_sft(cfg, Path(out), resume=resume)
 
 
 def reward_model(
@@ -81,7 +83,7 @@ def reward_model(
 
     Args:
         model: initial trunk, usually the SFT run.
-        data: rankings or chosen-rejected pairs.
+        data: rankings or chosen-rejected pairs; a file, rows, a snapshot, or a project folder, whose newest snapshot is taken.
         out: run directory; must be new unless ``resume``.
         validation: held-out rankings; None splits some off.
         demonstrations: whose mean reward becomes 0.
@@ -91,6 +93,7 @@ def reward_model(
     Returns:
         The run directory.
     """
+    from instructloop.recipes.from_project import with_snapshots
     from instructloop.training.reward_model import run_reward_model
 
     keep = _Inputs(Path(out), resume)
@@ -101,7 +104,8 @@ def reward_model(
         "demonstrations": keep.demonstrations("demonstrations", demonstrations),
         **settings,
     }
-    return run_reward_model(from_mapping(RewardModelConfig, values, where="reward_model"), Path(out), resume=resume)
+    cfg = with_snapshots(from_mapping(RewardModelConfig, values, where="reward_model"), Path(out), resume=resume)
+    return run_reward_model(cfg, Path(out), resume=resume)
 
 
 def ppo(

@@ -49,6 +49,14 @@ def lineage(arguments: list[str], prog: str) -> None:
 
 
 def _grow(tree: Tree, node: Node) -> None:
+    if node.people:
+        below = tree.add(f"labelers: {len(node.people)}")
+        for person in node.people:
+            below.add(f"[green]{escape(person)}[/green]")
+    if node.guidelines:
+        below = tree.add("guidelines")
+        for version in node.guidelines:
+            below.add(f"[green]{escape(version)}[/green]")
     for item in node.parents:
         _grow(tree.add(_line(item)), item)
 

@@ -25,16 +25,20 @@ def pretrain(arguments: list[str], prog: str) -> None:
 def sft(arguments: list[str], prog: str) -> None:
     """Supervised fine-tuning."""
     cfg, given = parse_stage(SFTConfig, arguments, prog)
+    from instructloop.recipes.from_project import with_snapshots
     from instructloop.training.sft import run_sft
 
+    cfg = with_snapshots(cfg, Path(given.out), resume=given.resume)
     _finish(run_sft(cfg, Path(given.out), resume=given.resume))
 
 
 def reward_model(arguments: list[str], prog: str) -> None:
     """Train a reward model."""
     cfg, given = parse_stage(RewardModelConfig, arguments, prog)
+    from instructloop.recipes.from_project import with_snapshots
     from instructloop.training.reward_model import run_reward_model
 
+    cfg = with_snapshots(cfg, Path(given.out), resume=given.resume)
     _finish(run_reward_model(cfg, Path(given.out), resume=given.resume))
 
 
@@ -45,9 +49,11 @@ def ppo(arguments: list[str], prog: str) -> None:
         str, tyro.conf.arg(help='Arguments of the reward as JSON, e.g. \'{"path": "score.py:score"}\' for --reward.name python.')
     ]
     cfg, given = parse_stage(PPOConfig, arguments, prog, extra=[("reward_model", model, ""), ("reward_args", args, "")])
+    from instructloop.recipes.from_project import with_snapshots
     from instructloop.training.ppo import run_ppo
 
     cfg = replace(cfg, reward=chosen_reward(cfg.reward, given.reward_model, given.reward_args))
+    cfg = with_snapshots(cfg, Path(given.out), resume=given.resume)
     _finish(run_ppo(cfg, Path(given.out), resume=given.resume))
 
 

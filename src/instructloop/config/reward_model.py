@@ -15,7 +15,7 @@ class RewardModelConfig:
     model: str = ""
     """Initial trunk: usually the SFT model (spec D2)."""
     data: tuple[str, ...] = ()
-    """Ranking or pair files; several are concatenated (a second round adds its file here: spec D12)."""
+    """Ranking or pair files, snapshots, or project folders, whose newest snapshot is taken; several are concatenated (a second round adds its file here: spec D12)."""
     validation: str = ""
     """Held-out rankings; empty splits ``validation_fraction`` off ``data`` by prompt."""
     validation_fraction: float = 0.2

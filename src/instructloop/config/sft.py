@@ -18,7 +18,7 @@ class SFTConfig:
     model: str = ""
     """Base model: a Hugging Face directory or hub name."""
     data: str = ""
-    """Demonstrations: JSONL, JSONL.gz, CSV, Parquet or a ``datasets`` folder."""
+    """Demonstrations: JSONL, JSONL.gz, CSV, Parquet or a ``datasets`` folder; a snapshot, or a project folder, whose newest snapshot is taken."""
     validation: str = ""
     """Held-out demonstrations; empty splits ``validation_fraction`` off ``data`` by prompt."""
     validation_fraction: float = 0.1

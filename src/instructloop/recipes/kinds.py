@@ -12,6 +12,9 @@ StageFunction = Callable[..., object]
 """``function(config, out, *, resume)``: run the stage in the directory ``out``."""
 
 
+_MAY_TAKE_PROJECTS = frozenset({"sft", "rm", "ppo"})
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kind:
     """A stage kind. Names are part of recipes: never rename, only add."""
@@ -40,7 +43,12 @@ class Kind:
 
     def run(self, values: Mapping[str, Any], out: Path, *, resume: bool) -> None:
         """Run the stage here and now."""
-        self.function()(from_mapping(self.config(), values), out, resume=resume)
+        cfg = from_mapping(self.config(), values)
+        if self.name in _MAY_TAKE_PROJECTS:
+            from instructloop.recipes.from_project import with_snapshots
+
+            cfg = with_snapshots(cfg, out, resume=resume)
+        self.function()(cfg, out, resume=resume)
 
 
 def _load(path: str) -> object:

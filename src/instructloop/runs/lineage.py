@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from instructloop.core.errors import CheckpointError
 from instructloop.core.files import read_json
 from instructloop.core.hashing import hash_tree
+from instructloop.runs.snapshots import changed_files, is_snapshot, snapshot_manifest
 
 LINEAGE_FILE = "lineage.json"
 STATUS_FILE = "status.json"
@@ -35,8 +36,14 @@ class Node:
     path: Path
     sha256: str | None
     stage: str | None
-    """Stage of the run that made it; None for a file that came from outside."""
+    """Stage of the run that made it; ``snapshot`` for one; None for a file that came from outside."""
     parents: tuple["Node", ...] = ()
+    people: tuple[str, ...] = ()
+    """Of a snapshot: codes, cohorts and answers of the labelers behind it."""
+    guidelines: tuple[str, ...] = ()
+    """Of a snapshot: versions of the written instructions, with their hashes."""
+    elsewhere: bool = False
+    """Named by a snapshot, as a hash; its files may lie on another machine."""
 
     def walk(self, depth: int = 0) -> Iterator[tuple[int, "Node"]]:
         """This node and everything behind it, depth first."""
@@ -137,6 +144,9 @@ def lineage(path: Path) -> Node:
 
 
 def _node(role: str, path: Path, sha256: str | None, above: tuple[Path, ...]) -> Node:
+    snapshot = enclosing_snapshot(path)
+    if snapshot is not None and snapshot not in above:
+        return _snapshot_node(role, path, sha256, snapshot, above)
     run = enclosing_run(path) if path.exists() else None
     if run is None or run in above:
         return Node(role, path, sha256, None)
@@ -144,12 +154,46 @@ def _node(role: str, path: Path, sha256: str | None, above: tuple[Path, ...]) ->
     return Node(role, path, sha256, read_json(run / LINEAGE_FILE)["stage"], parents)
 
 
+def enclosing_snapshot(path: Path) -> Path | None:
+    """The snapshot that a path is, or lies in directly."""
+    return next((place for place in (path, path.parent) if is_snapshot(place)), None)
+
+
+def _snapshot_node(role: str, path: Path, sha256: str | None, snapshot: Path, above: tuple[Path, ...]) -> Node:
+    """A snapshot with the models whose completions were judged, down to people and guidelines."""
+    manifest = snapshot_manifest(snapshot)
+    parents = []
+    for item in manifest.get("parents", ()):
+        given = str(item.get("path") or item.get("model") or item["sha256"])
+        place = Path(given).resolve()
+        if place.exists():
+            found = _node(item["role"], resolve_model(place) if is_run(place) else place, item["sha256"], (*above, snapshot))
+            parents.append(replace(found, elsewhere=True))
+        else:
+            parents.append(Node(item["role"], Path(given), item["sha256"], item.get("stage"), elsewhere=True))
+    people = tuple(
+        f"{one['code']} ({one['cohort']}{'' if one['kind'] == 'human' else ', ' + one['kind']}, {one['answers']} answers)"
+        for one in manifest.get("labelers", ())
+    )
+    guidelines = tuple(
+        f"{one['guideline']} ({one['mode']}, {str(one['sha256']).removeprefix('sha256:')[:12]}, {one['answers']} answers)"
+        for one in manifest.get("guidelines", ())
+    )
+    return Node(role, path, sha256, "snapshot", tuple(parents), people, guidelines)
+
+
 def verify(path: Path) -> list[Finding]:
     """Hash everything behind a path again, and what each run published; nearest first, each thing once."""
     findings: dict[Path, Finding] = {}
     for _, node in lineage(path).walk():
         if node.role:
-            findings.setdefault(node.path, Finding(node.path, node.role, _compare(node.path, node.sha256)))
+            verdict = Verdict.UNHASHED if node.elsewhere and not node.path.exists() else _compare(node.path, node.sha256)
+            findings.setdefault(node.path, Finding(node.path, node.role, verdict))
+        snapshot = enclosing_snapshot(node.path)
+        if snapshot is not None:
+            for file, same in changed_files(snapshot):
+                verdict = Verdict.SAME if same else Verdict.CHANGED if file.exists() else Verdict.MISSING
+                findings.setdefault(file, Finding(file, "snapshot", verdict))
         run = enclosing_run(node.path) if node.path.exists() else None
         if run is not None and (run / ARTIFACTS_FILE).exists():
             for name, sha256 in read_json(run / ARTIFACTS_FILE)["artifacts"].items():

@@ -7,9 +7,11 @@ from typing import TypeVar
 
 from instructloop.core.errors import ConfigError
 from instructloop.core.records import Demonstration, Ranking, Text
+from instructloop.data.edits import edits_as_rankings
 from instructloop.formats import Loaded, read_demonstrations, read_rankings, read_texts
 from instructloop.runs.lineage import Parent, parent, resolve_model
 from instructloop.runs.rundir import RunDir
+from instructloop.runs.snapshots import beside, data_file
 
 logger = logging.getLogger(__name__)
 R = TypeVar("R")
@@ -34,8 +36,8 @@ def input_parents(paths: Mapping[str, str | Sequence[str]]) -> list[Parent]:
 def load_demonstrations(
     source: str, records: Sequence[Demonstration] | None, *, run: RunDir, what: str, skip_bad_rows: bool = False, optional: bool = False
 ) -> tuple[Demonstration, ...]:
-    """Demonstrations of a file, or the records given instead."""
-    return _load(read_demonstrations, [source], records, run, what, skip_bad_rows, optional)
+    """Demonstrations of a file or a snapshot, or the records given instead."""
+    return _load(read_demonstrations, [data_file(source, "demonstrations")], records, run, what, skip_bad_rows, optional)
 
 
 def load_rankings(
@@ -47,8 +49,27 @@ def load_rankings(
     skip_bad_rows: bool = False,
     optional: bool = False,
 ) -> tuple[Ranking, ...]:
-    """Rankings of one or several files in their order, or the records given instead."""
-    return _load(read_rankings, sources, records, run, what, skip_bad_rows, optional)
+    """Rankings of one or several files or snapshots in their order, or the records given instead.
+
+    Of a snapshot also the edits: whoever rewrote an output prefers the new text to the old one (spec L5).
+    """
+    if records is not None:
+        return tuple(records)
+    files: list[str] = []
+    edits: list[Ranking] = []
+    for source in filter(None, sources):
+        own = edits_in(source, skip_bad_rows=skip_bad_rows)
+        edits += own
+        files.append(beside(source, "rankings") if own else data_file(source, "rankings"))
+    if edits and run.latest() is None:
+        run.event(0, "input", f"{what}: {len(edits)} edits as pairs: the new text before the old one", edits=len(edits))
+    return (*_load(read_rankings, files, None, run, what, skip_bad_rows, optional or bool(edits)), *edits)
+
+
+def edits_in(source: str, *, skip_bad_rows: bool = False) -> list[Ranking]:
+    """The edits of a snapshot as rankings of two; none for any other path."""
+    file = beside(source, "demonstrations")
+    return edits_as_rankings(read_demonstrations(file, skip_bad_rows=skip_bad_rows).records) if file else []
 
 
 def load_texts(

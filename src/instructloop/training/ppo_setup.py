@@ -20,6 +20,7 @@ from instructloop.models.load import load_causal, load_scalar, load_tokenizer
 from instructloop.models.scalar import ScalarModel
 from instructloop.rewards import CheckedReward, LearnedReward, Reward, as_reward, checked
 from instructloop.runs import Parent, RunDir
+from instructloop.runs.snapshots import data_file
 from instructloop.training.inputs import input_parents, load_texts, model_path
 from instructloop.training.ppo_state import Learner
 
@@ -126,7 +127,7 @@ def load_prompts(cfg: PPOConfig, run: RunDir) -> tuple[Prompt, ...]:
     """The prompts of ``cfg.prompts``; what was skipped or noticed is recorded as an event."""
     if not cfg.prompts:
         raise ConfigError("ppo.prompts is empty", hint='name a JSONL file of {"prompt"} rows: --prompts prompts.jsonl')
-    loaded = read_prompts(cfg.prompts, skip_bad_rows=cfg.skip_bad_rows)
+    loaded = read_prompts(data_file(cfg.prompts, "prompts"), skip_bad_rows=cfg.skip_bad_rows)
     logger.info("ppo.prompts: %s: %s", cfg.prompts, loaded.describe())
     if (loaded.skipped or loaded.notes) and run.latest() is None:
         shown = [str(skip) for skip in loaded.skipped[:_SKIPS_SHOWN]]

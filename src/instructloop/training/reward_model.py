@@ -27,6 +27,7 @@ from instructloop.models.load import context_tokens, load_scalar, load_tokenizer
 from instructloop.models.save import save_scalar
 from instructloop.models.scalar import ScalarModel
 from instructloop.runs.rundir import RunDir
+from instructloop.runs.snapshots import beside
 from instructloop.training.cards import reward_model_card
 from instructloop.training.crossval import cross_validate
 from instructloop.training.inputs import input_parents, load_demonstrations, load_rankings, model_path
@@ -52,7 +53,8 @@ def run_reward_model(
     """The stage ``rm`` in the run directory ``out``: load, train, normalise, publish ``model``, write ``result.json``.
 
     Args:
-        cfg: the stage's configuration. Several files in ``cfg.data`` are one set: a second round adds its rankings there (D12).
+        cfg: the stage's configuration. Several files in ``cfg.data`` are one set: a second round adds its rankings there (D12). A
+            snapshot brings its rankings, its edits as pairs, its valid split, and its demonstrations for the bias.
         out: run directory.
         resume: continue the run that is there.
         rankings: records to use instead of ``cfg.data`` (the Python API).
@@ -65,12 +67,17 @@ def run_reward_model(
     with RunDir.open(out, stage="rm", config=to_json(cfg), parents=input_parents(paths), resume=resume) as run:
         lenient = cfg.skip_bad_rows
         rows = load_rankings(cfg.data, rankings, run=run, what="rm.data", skip_bad_rows=lenient)
-        given = load_rankings([cfg.validation], validation, run=run, what="rm.validation", skip_bad_rows=lenient, optional=True)
+        given = load_rankings(_validation_files(cfg), validation, run=run, what="rm.validation", skip_bad_rows=lenient, optional=True)
         ours, strangers = _by_cohort(run, rows, cfg.group_prompt)
         validating = conditioned(given, cfg.group_prompt)
         train, held_out = (ours, validating) if given else split_by_prompt(ours, cfg.validation_fraction, cfg.seed)
         written = load_demonstrations(
-            cfg.demonstrations, demonstrations, run=run, what="rm.demonstrations", skip_bad_rows=lenient, optional=True
+            cfg.demonstrations or next(filter(None, (beside(source, "demonstrations") for source in cfg.data)), ""),
+            demonstrations,
+            run=run,
+            what="rm.demonstrations",
+            skip_bad_rows=lenient,
+            optional=True,
         )
         if cfg.group_prompt:
             written = ()  # demonstrations are for nobody in particular; the best-ranked completions carry the text
@@ -190,6 +197,11 @@ def _initial_model(cfg: RewardModelConfig) -> ScalarModel:
     add_lora(model, cfg.lora, seed=cfg.seed)
     remember_group_prompt(model, cfg.group_prompt)
     return model
+
+
+def _validation_files(cfg: RewardModelConfig) -> list[str]:
+    """The file named, else what the snapshots hold of the split ``valid``: prompts of owners whom training never saw (spec A5)."""
+    return [cfg.validation] if cfg.validation else [beside(source, "rankings", "valid") for source in cfg.data]
 
 
 def _by_cohort(run: RunDir, rows: Sequence[Ranking], group_prompt: str) -> tuple[list[Ranking], list[Ranking]]:

@@ -30,6 +30,7 @@ from instructloop.models.adapters import add_lora
 from instructloop.models.load import context_tokens, load_causal, load_tokenizer
 from instructloop.models.save import save_causal
 from instructloop.runs.rundir import RunDir
+from instructloop.runs.snapshots import beside
 from instructloop.training.cards import sft_card
 from instructloop.training.inputs import input_parents, load_demonstrations, load_texts, model_path
 from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, resume_state
@@ -72,7 +73,12 @@ def run_sft(
     with RunDir.open(out, stage="sft", config=to_json(cfg), parents=parents, resume=resume) as run:
         rows = load_demonstrations(cfg.data, demonstrations, run=run, what="sft.data", skip_bad_rows=cfg.skip_bad_rows)
         given = load_demonstrations(
-            cfg.validation, validation, run=run, what="sft.validation", skip_bad_rows=cfg.skip_bad_rows, optional=True
+            cfg.validation or beside(cfg.data, "demonstrations", "valid"),
+            validation,
+            run=run,
+            what="sft.validation",
+            skip_bad_rows=cfg.skip_bad_rows,
+            optional=True,
         )
         train, held_out = (rows, given) if given else split_by_prompt(rows, cfg.validation_fraction, cfg.seed)
         texts: Sequence[Text] = ()
