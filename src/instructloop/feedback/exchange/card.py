@@ -116,7 +116,7 @@ def _interval(found: Interval) -> str:
 def _provenance(gathered: Gathered, answers: Sequence[Given]) -> str:
     judged = provenance(gathered)
     tasks = {given.task.id for given in answers}
-    counts = Counter(str(judged[task]["provenance"]) if task in judged else "one answer" for task in tasks)
+    counts = Counter(str(judged[task]["provenance"]) if task in judged else "one answer, or texts" for task in tasks)
     return _table(("how", "tasks"), counts.most_common())
 
 

@@ -147,10 +147,7 @@ def import_feedback(
                     writer.add(row)
                 except RowProblemError as problem:
                     raise problem.as_error(row.where) from None
-            try:
-                writer.finish()
-            except RowProblemError as problem:
-                raise problem.as_error(rows[0].where) from None
+            writer.finish()
             detail = {"tool": said.tool, "file": source.name, "answers": writer.counts.submissions, "prompts": writer.counts.prompts}
             audit.append(session, actor=actor, action="import", object=f"file/{source.name}", detail=detail)
     except IntegrityError as error:

@@ -1,10 +1,11 @@
-"""How sure a task's answer is: ``unanimous | majority | adjudicated | unresolved``; tasks with one answer have none of these.
+"""How sure a task's answer is: ``unanimous | majority | adjudicated | unresolved``; tasks with one answer,
+and written texts, have none of these.
 
 The raw answers of all labelers are exported too: training on decided cases alone throws away what people disagree about.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from instructloop.core.hashing import canonical_json
@@ -30,14 +31,14 @@ def provenance(gathered: Gathered) -> Mapping[str, Mapping[str, Any]]:
                 "adjudication": _decision(decision, gathered),
             }
         elif len(by_task[task_id]) > 1:
-            found[task_id] = {"provenance": _counted([signature(given) for given in by_task[task_id]])}
+            signatures = [signature(given) for given in by_task[task_id]]
+            if None not in signatures:
+                found[task_id] = {"provenance": _counted(signatures)}
     return found
 
 
-def _counted(signatures: list[str | None]) -> str:
-    most, count = Counter(signatures).most_common(1)[0]
-    if most is None:
-        return "unresolved"  # texts: two people never write the same one
+def _counted(signatures: Sequence[str | None]) -> str:
+    count = Counter(signatures).most_common(1)[0][1]
     if count == len(signatures):
         return "unanimous"
     return "majority" if 2 * count > len(signatures) else "unresolved"

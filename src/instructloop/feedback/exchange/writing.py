@@ -70,7 +70,7 @@ class Writer:
         """Counters of the tasks, and decisions, once everything is in.
 
         Raises:
-            RowProblemError: a decision names a submission that is nowhere.
+            DataError: a decision names a submission that is nowhere, or a person of another cohort.
         """
         self.session.flush()
         for task_id, (done, _) in self._touched.items():
@@ -79,7 +79,10 @@ class Writer:
             task.taken += done
             task.wanted = max(task.wanted, task.done)
         for row, task_id in self._decisions.values():
-            self._decide(row, task_id)
+            try:
+                self._decide(row, task_id)
+            except RowProblemError as problem:
+                raise problem.as_error(row.where) from None
         self.session.flush()
 
     def _identity(self, row: Incoming, code: str) -> str:
