@@ -5,12 +5,11 @@ import json
 import os
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.supervisors import Multiprocess
 
 from instructloop.core.errors import ConfigError
 from instructloop.feedback import accounts, migrations
@@ -50,16 +49,15 @@ def serve(project: Project, settings: ServerSettings, *, workers: int = 1, annou
         db.close()
     warnings = check_exposure(settings, has_admin=has_admin, has_key=bool(project.key))
     with _bound(settings) as sock:
-        port = sock.getsockname()[1]
-        address = f"{'https' if settings.https else 'http'}://{_shown_host(settings)}:{port}"
+        settings = replace(settings, port=sock.getsockname()[1])
+        address = f"{'https' if settings.https else 'http'}://{_shown_host(settings)}:{settings.port}"
         path = setup_path(project)
         announce(address, address + path if path else None, warnings)
-        if workers > 1:
-            with _environment(project, settings):
-                config = uvicorn.Config("instructloop.labeling.serve:from_environment", factory=True, workers=workers, **_options(settings))
-                Multiprocess(config, target=uvicorn.Server(config).run, sockets=[sock]).run()
-        else:
+        if workers == 1:
             uvicorn.Server(uvicorn.Config(create_app(project, settings=settings), **_options(settings))).run(sockets=[sock])
+    if workers > 1:  # uvicorn binds the port itself and hands it to its processes
+        with _environment(project, settings):
+            uvicorn.run("instructloop.labeling.serve:from_environment", factory=True, workers=workers, **_options(settings))
 
 
 def from_environment() -> FastAPI:
