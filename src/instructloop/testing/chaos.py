@@ -80,6 +80,8 @@ class Proxy:
             self._pairs.discard(pair)
         for end in pair:
             with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)  # wakes the other direction; a close alone would wait for it
+            with contextlib.suppress(OSError):
                 end.close()
 
 

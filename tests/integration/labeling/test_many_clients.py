@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from instructloop.feedback.founding import found
 from instructloop.feedback.project import Project
 from instructloop.feedback.schema import Assignment, Submission, Task
+from instructloop.testing.databases import fresh_postgres
 from instructloop.testing.feedback import seed_ranking_queue
 from instructloop.testing.labeler_client import LETTERS, LabelerClient, TaskPage, next_page
 from instructloop.testing.server import Person, login_cookie, running_server, sign_in
@@ -69,5 +70,6 @@ def test_fifty_clients_of_one_server_on_sqlite(tmp_path: Path) -> None:
     _rush(found(tmp_path / "project"), workers=1)
 
 
-def test_fifty_clients_of_two_servers_on_postgresql(tmp_path: Path, postgresql_url: str) -> None:
-    _rush(found(tmp_path / "project", url=postgresql_url), workers=2)
+def test_fifty_clients_of_two_servers_on_postgresql(tmp_path: Path) -> None:
+    with fresh_postgres(empty=True) as url:
+        _rush(found(tmp_path / "project", url=url), workers=2)

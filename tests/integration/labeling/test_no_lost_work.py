@@ -54,9 +54,9 @@ class Worker(threading.Thread):
         return LabelerClient(self.url, login_cookie(self.project, self.person), timeout_s=10)
 
     def run(self) -> None:
-        while not self.ended.is_set():
-            if not self._persist(self._one_task):
-                return
+        while not self.ended.is_set() and self._persist(self._one_task):
+            pass
+        self.client.close()
 
     def _persist(self, step: Callable[[], bool]) -> bool:
         """Do a step again and again, as a person would, until it is through."""
