@@ -1,5 +1,6 @@
-"""How sure a task's answer is: ``unanimous | majority | adjudicated | unresolved``; tasks with one answer,
-and written texts, have none of these.
+"""How sure a task's answer is: ``unanimous | majority | adjudicated | unresolved``.
+
+Tasks with one answer, and written texts, have none of these.
 
 The raw answers of all labelers are exported too: training on decided cases alone throws away what people disagree about.
 """
