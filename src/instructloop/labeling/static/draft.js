@@ -1,10 +1,12 @@
 // Nothing typed is lost: every change goes to this browser's storage at once and to the server within half a second.
 
-const DELAY_MS = 400;
+const DELAY_MS = 400; // after the first unsaved change, however long somebody goes on typing
+const REMEMBERED = 8; // sent drafts whose reply never came
 const RETRY_MS = [1000, 2000, 5000, 10_000];
 const KEEP_MS = 14 * 86_400_000;
 const PREFIX = "instructloop:draft:";
 
+const text = (values) => JSON.stringify(Object.entries(values).sort());
 const time = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 
 export class Drafts {
@@ -14,12 +16,14 @@ export class Drafts {
     this.rev = Number(task.root.dataset.rev);
     this.tries = 0;
     this.edits = 0; // counts changes, so that a save knows whether it carried the last one
+    this.unanswered = []; // drafts of this tab that may or may not have arrived
+    this.timer = null;
     this.shown = task.find("[data-saved]");
     task.on(task.form, "input", () => this.changed());
     task.on(task, "change", () => this.changed());
     task.on(window, "pagehide", () => this.flush());
     task.on(document, "visibilitychange", () => document.visibilityState === "hidden" && this.flush());
-    task.on(window, "online", () => this.dirty() && this.save());
+    task.on(window, "online", () => this.dirty() && this.schedule(0));
     task.signal.addEventListener("abort", () => clearTimeout(this.timer));
     prune();
   }
@@ -32,14 +36,27 @@ export class Drafts {
     if (this.task.sent || this.stale) return;
     this.edits += 1;
     this.keep(true);
+    if (!this.timer) this.schedule(DELAY_MS);
+  }
+
+  schedule(delay) {
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.save(), DELAY_MS);
+    this.timer = setTimeout(() => {
+      this.timer = null;
+      this.save();
+    }, delay);
+  }
+
+  /** A draft is on its way; whether it arrived is known when the reply comes. */
+  sending() {
+    this.unanswered = [...this.unanswered, text(this.task.values())].slice(-REMEMBERED);
+    this.keep(true);
   }
 
   /** Into this browser's storage. */
   keep(dirty) {
     try {
-      localStorage.setItem(this.key, JSON.stringify({ values: this.task.values(), rev: this.rev, dirty, at: Date.now() }));
+      localStorage.setItem(this.key, JSON.stringify({ values: this.task.values(), rev: this.rev, dirty, unanswered: this.unanswered, at: Date.now() }));
     } catch {
       this.show("this browser keeps nothing; the server does");
     }
@@ -49,6 +66,7 @@ export class Drafts {
     if (this.saving || this.task.sent || this.stale) return;
     if (this.task.editing) return this.show("kept in this browser until you save the change");
     this.saving = true;
+    this.sending();
     const carried = this.edits;
     const { status, data } = await this.task.post(`${this.task.base}/draft`, this.task.body({ base_rev: this.rev }));
     this.saving = false;
@@ -57,9 +75,14 @@ export class Drafts {
       this.rev = data.rev;
       this.tries = 0;
       this.savedEdits = carried;
+      this.unanswered = [];
       this.keep(this.dirty());
       this.show(`saved ${time(data.at - this.task.clock.skew)}`);
-      if (this.dirty()) this.changed();
+      if (this.dirty()) this.schedule(DELAY_MS);
+    } else if (status === 409 && data?.current && this.unanswered.includes(text(data.current))) {
+      this.rev = data.current_rev; // what the server holds came from this very tab; only the reply was lost
+      this.unanswered = [];
+      this.schedule(0);
     } else if (status === 409) {
       this.conflict(data);
     } else if (status === 404 || status === 410) {
@@ -67,16 +90,14 @@ export class Drafts {
     } else {
       this.show("not saved on the server yet; kept in this browser");
       if (status === 401) return; // goes on after the login
-      const pause = RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)];
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.save(), pause);
+      this.schedule(RETRY_MS[Math.min(this.tries++, RETRY_MS.length - 1)]);
     }
   }
 
   /** The page is going away: one last message that needs no answer. */
   flush() {
     if (!this.dirty() || this.task.sent || this.task.editing || this.stale || this.saving) return;
-    this.keep(true);
+    this.sending();
     navigator.sendBeacon(`${this.task.base}/draft`, this.task.body({ base_rev: this.rev }));
   }
 
@@ -113,7 +134,7 @@ export class Drafts {
       kept = null;
     }
     if (!kept?.dirty || JSON.stringify(kept.values) === JSON.stringify(this.task.values())) return;
-    if (kept.rev === this.rev) {
+    if (kept.rev === this.rev || kept.unanswered?.includes(text(this.task.values()))) {
       this.task.fill(kept.values);
       this.changed();
       this.task.notice("good", "restored", `Restored what you had entered at ${time(kept.at)}.`);

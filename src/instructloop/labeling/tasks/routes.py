@@ -117,7 +117,9 @@ def save_draft(request: Request, viewer: Worker, assignment_id: str, form: Form)
     try:
         saved = drafts.save_draft(db, assignment_id, viewer.labeler_id, _values(form), _whole(form, "base_rev"))
     except StaleDraftError as error:
-        return JSONResponse({"error": error.message, "hint": error.hint, "current_rev": error.current_rev}, 409)
+        # the page compares what the store holds with what it sent itself and never heard back about
+        current, rev = drafts.load_draft(db, assignment_id, viewer.labeler_id)
+        return JSONResponse({"error": error.message, "hint": error.hint, "current_rev": rev, "current": current}, 409)
     return JSONResponse({"rev": saved.rev, "at": saved.at})
 
 
