@@ -5,8 +5,12 @@ from typing import Any
 
 from instructloop.core.records import Message, PromptContent
 from instructloop.feedback import guidelines, records
+from instructloop.feedback.answer_rows import answer_of
+from instructloop.feedback.answers import Answer
 from instructloop.feedback.database import Database
 from instructloop.feedback.queues import COMPLETIONS, NewTask, add_tasks, create_queue
+from instructloop.feedback.schema import Assignment, Submission, Task
+from instructloop.feedback.submissions import latest
 
 MODEL_NAMES = ("secret-ppo-1300m", "secret-sft-175b")
 """Names that must never reach a labeler."""
@@ -92,6 +96,19 @@ def seed_queue(
             new.append(NewTask(prompt_id=prompt_id, completion_ids=ids, sensitive=tuple(sensitive)))
     add_tasks(db, queue_id, new)
     return queue_id
+
+
+def answers_in(db: Database, queue_id: str) -> list[Answer]:
+    """The newest answers to a queue's tasks, in the order in which they came."""
+    with db.read() as session:
+        mine = latest().join(Task, Task.id == Submission.task_id).where(Task.queue_id == queue_id)
+        return [answer_of(session, row.id) for row in session.scalars(mine.order_by(Submission.created_at, Submission.id))]
+
+
+def order_shown(db: Database, assignment_id: str) -> tuple[int, ...]:
+    """The slot behind each letter of a task page."""
+    with db.read() as session:
+        return tuple(session.get_one(Assignment, assignment_id).display_order)
 
 
 def _prompt(number: int, label: str) -> PromptContent:

@@ -53,11 +53,11 @@ export class Keymap {
     this.print();
   }
 
-  shown(name) {
+  shown(name, shift = "Shift+") {
     if (FIXED[name] && !this.keys[name]) return FIXED[name];
     const key = this.keys[name];
     if (!key || !this.single) return FIXED[name] ?? "";
-    return this.taken(key) ? `Shift+${key.toUpperCase()}` : key.length === 1 ? key.toUpperCase() : key;
+    return this.taken(key) ? `${shift}${key.toUpperCase()}` : key.length === 1 ? key.toUpperCase() : key;
   }
 
   taken(key) {
@@ -66,7 +66,7 @@ export class Keymap {
 
   print() {
     for (const place of this.task.all("[data-key]")) {
-      place.textContent = this.shown(place.dataset.key);
+      place.textContent = this.shown(place.dataset.key, "⇧");
       place.hidden = !place.textContent || !(place.dataset.key in this.handlers || place.dataset.key in FIXED);
     }
     for (const place of this.task.all("[data-mnemonic]")) place.hidden = !this.single;

@@ -126,13 +126,14 @@ export function mount(task) {
     task.choose("winner", winner);
   }
 
-  async function compare() {
-    const { compareDialog } = await import("./diff.js");
+  /** The key that follows must not wait for the module: ask first, load then. */
+  function compare() {
+    const dialog = async (one, other) => (await import("./diff.js")).compareDialog(task, one, other);
     const first = picked ?? letters[0];
-    if (cards.length === 2) return compareDialog(task, letters[0], letters[1]);
+    if (cards.length === 2) return dialog(letters[0], letters[1]);
     task.keys.await(`compare ${first} with … (letter)`, (key) => {
       const other = key.toUpperCase();
-      if (letters.includes(other) && other !== first) compareDialog(task, first, other);
+      if (letters.includes(other) && other !== first) dialog(first, other);
     });
   }
 
