@@ -127,8 +127,3 @@ def few_shot_prefix(world: World, seed: int = 0) -> str:
         prompt = tasks.make_prompt(world, kind, "train", random)
         lines.append(f"{prompt.prompt}\n{good_reply(prompt, random)}\n")
     return "".join(lines)
-
-
-def label(completions: Path, out: Path, seed: int = 0) -> dict[str, int]:
-    """Let the labelers rank a completions file; see :func:`instructloop.miniature.labelers.label_file`."""
-    return labelers.label_file(completions, out, seed)

@@ -7,14 +7,12 @@ both rank strictly (the paper: 72.6 +- 1.5 %, spec B4).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
-from instructloop.core.errors import DataError
-from instructloop.core.files import read_jsonl, write_jsonl
-from instructloop.core.records import Demonstration, Prompt, Ranking, dense_ranks, prompt_json
+from instructloop.core.records import Demonstration, Prompt, Ranking
 from instructloop.core.seeds import stream
+from instructloop.feedback.simulate.labeler import SimulatedLabeler
+from instructloop.feedback.simulate.utility import Candidate
 from instructloop.miniature import tasks
 from instructloop.miniature.gold import PARTS, GoldScore, gold_utility
 from instructloop.miniature.replies import SLIPS, good_reply, slip
@@ -24,7 +22,7 @@ NOISE = 0.36
 """Standard deviation of a labeler's error, in units of gold utility."""
 STEP = 0.15
 """Completions whose felt values fall into one step of this width are tied."""
-SHORTEST, LONGEST = 4, 9
+LONGEST = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +68,31 @@ def demonstrations(world: World, n: int, seed: int, split: str = "train") -> lis
     return written
 
 
+def simulated(labeler: Labeler) -> SimulatedLabeler:
+    """The same person as the feedback store's simulations know people."""
+
+    def utility(prompt: Prompt, candidates: Sequence[Candidate]) -> list[float]:
+        return [labeler.feel(gold_utility(prompt, candidate.text)) for candidate in candidates]
+
+    return SimulatedLabeler(code=labeler.code, utility=utility, noise=labeler.noise, tie_width=STEP, key=_name)
+
+
+def _name(prompt: Prompt, candidates: Sequence[Candidate]) -> str:
+    del candidates
+    return str(prompt.meta.get("id", prompt.prompt))
+
+
 def rank(prompt: Prompt, completions: Sequence[str], labeler: Labeler, seed: int) -> Ranking:
     """One labeler's ranking of different completions; the same arguments give the same ranking."""
-    random = stream(seed, "rank", labeler.code, str(prompt.meta.get("id", prompt.prompt)))
-    felt = [labeler.feel(gold_utility(prompt, text)) + random.gauss(0.0, labeler.noise) for text in completions]
-    ranks = dense_ranks(tuple(-round(value / STEP) for value in felt))
-    spread = max(felt) - min(felt)
-    meta = {key: prompt.meta[key] for key in ("id", "use_case", "template") if key in prompt.meta}
+    person = simulated(labeler)
+    felt = person.feel(prompt, [Candidate(text=text) for text in completions], range(len(completions)), seed)
     return Ranking(
         prompt=prompt.prompt,
         completions=tuple(completions),
-        ranks=ranks,
+        ranks=person.ranks(felt),
         labeler=labeler.code,
-        confidence=round(min(1.0, spread / 2), 3),
-        meta=meta,
+        confidence=person.confidence(felt),
+        meta={key: prompt.meta[key] for key in ("id", "use_case", "template") if key in prompt.meta},
     )
 
 
@@ -94,39 +103,3 @@ def distinct(completions: Iterable[str]) -> list[str]:
         if text.strip():
             seen.setdefault(text.strip())
     return list(seen)
-
-
-def label_file(completions: Path, out: Path, seed: int) -> dict[str, int]:
-    """Rank a file of ``{"prompt", "completions", ...}`` rows, as ``instructloop sample`` writes it, into ranking rows.
-
-    Args:
-        completions: JSONL; the rows keep the ``task`` of the miniature's prompts, which gold needs.
-        out: JSONL of rankings.
-        seed: of the labelers' noise and of who gets which prompt.
-
-    Returns:
-        Counts: ``ranked`` rows, and ``too_few`` rows with fewer than two different completions.
-
-    Raises:
-        DataError: a row is not from the miniature; its labelers can judge nothing else.
-    """
-    people = make_labelers()
-    counts = {"ranked": 0, "too_few": 0}
-    rows: list[dict[str, Any]] = []
-    for number, row in enumerate(read_jsonl(completions)):
-        meta = {key: value for key, value in row.items() if key not in ("prompt", "completions")}
-        if "task" not in meta or not isinstance(row["prompt"], str):
-            raise DataError(
-                f"{completions}:{number + 1}: field 'task' is missing: not a prompt of the miniature",
-                hint="the simulated labelers only know Pebble Bay; sample prompts_train.jsonl of `instructloop miniature build`",
-            )
-        different = distinct(row["completions"])[:LONGEST]
-        if len(different) < 2:
-            counts["too_few"] += 1
-            continue
-        ranking = rank(Prompt(prompt=row["prompt"], meta=meta), different, stream(seed, "assign", number).choice(people), seed)
-        rows.append({"prompt": prompt_json(ranking.prompt), "completions": list(ranking.completions), "ranks": list(ranking.ranks),
-                     "labeler": ranking.labeler, "confidence": ranking.confidence, **ranking.meta})  # fmt: skip
-        counts["ranked"] += 1
-    write_jsonl(out, rows)
-    return counts

@@ -3,6 +3,7 @@
 Torch-free at import: the pipeline reads the configurations here without loading a model.
 """
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,18 +43,25 @@ class MiniatureLabelConfig:
 
 
 def run_miniature_label(cfg: MiniatureLabelConfig, out: Path, *, resume: bool = False) -> Path:
-    """Write ``rankings.jsonl`` into the run directory; ConfigError if no completions are named."""
+    """A project that the labelers rank in, its ``snapshot`` and ``rankings.jsonl`` in the run directory; ConfigError if no completions are named."""
     require(
         bool(cfg.completions),
         "miniature.label needs completions",
         hint="--completions FILE, in a recipe: completions = '@sample/completions.jsonl'",
     )
-    from instructloop.miniature.build import label
+    from instructloop.miniature.labeling import label
 
     parents = [parent("completions", cfg.completions)]
     with RunDir.open(out, stage="miniature.label", config=to_json(cfg), parents=parents, resume=resume) as run:
-        run.publish_file("rankings.jsonl", lambda path: label(Path(cfg.completions), path, seed=cfg.seed))
+        done = label(Path(cfg.completions), run.path / "project", seed=cfg.seed)
+        run.publish("snapshot", lambda path: _copy(done.snapshot, path))
+        run.publish_file("rankings.jsonl", lambda path: shutil.copyfile(done.snapshot / "rankings.jsonl", path))
+        run.result({"ranked": done.ranked, "too_few": done.too_few, "snapshot": done.snapshot.name})
     return run.path
+
+
+def _copy(source: Path, path: Path) -> None:
+    shutil.copytree(source, path, dirs_exist_ok=True)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -162,8 +162,12 @@ def enclosing_snapshot(path: Path) -> Path | None:
 def _snapshot_node(role: str, path: Path, sha256: str | None, snapshot: Path, above: tuple[Path, ...]) -> Node:
     """A snapshot with the models whose completions were judged, down to people and guidelines."""
     manifest = snapshot_manifest(snapshot)
-    parents = []
-    for item in manifest.get("parents", ()):
+    run = enclosing_run(snapshot)
+    stage, parents = "snapshot", []
+    if run is not None and run not in above:  # made within a run, which knows its own inputs
+        stage = f"{read_json(run / LINEAGE_FILE)['stage']}: snapshot"
+        parents = [_node(item.role, Path(item.path), item.sha256, (*above, snapshot, run)) for item in read_parents(run)]
+    for item in manifest.get("parents", ()) if not parents else ():
         given = str(item.get("path") or item.get("model") or item["sha256"])
         place = Path(given).resolve()
         if place.exists():
@@ -179,7 +183,7 @@ def _snapshot_node(role: str, path: Path, sha256: str | None, snapshot: Path, ab
         f"{one['guideline']} ({one['mode']}, {str(one['sha256']).removeprefix('sha256:')[:12]}, {one['answers']} answers)"
         for one in manifest.get("guidelines", ())
     )
-    return Node(role, path, sha256, "snapshot", tuple(parents), people, guidelines)
+    return Node(role, path, sha256, stage, tuple(parents), people, guidelines)
 
 
 def verify(path: Path) -> list[Finding]:

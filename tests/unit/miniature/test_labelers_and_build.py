@@ -10,7 +10,9 @@ import pytest
 from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.seeds import stream
 from instructloop.miniature import labelers, tasks
-from instructloop.miniature.build import build, few_shot_prefix, label
+from instructloop.miniature.build import build, few_shot_prefix
+from instructloop.miniature.gold import gold_utility
+from instructloop.miniature.labeling import label
 from instructloop.miniature.replies import good_reply, slip
 from instructloop.miniature.world import make_world
 
@@ -93,21 +95,44 @@ def test_a_misspelt_size_is_a_clear_error(tmp_path: Path) -> None:
         build(tmp_path, 0, {"dokuments": 5})
 
 
+def test_ranks_are_those_of_the_stated_model_of_a_labeler() -> None:
+    """Taste times parts, one draw of noise a completion, equal steps tied: written out again."""
+    prompt = tasks.prompts(WORLD, "train", 1, 4)[0]
+    texts = candidates(prompt, 3)
+    person = labelers.make_labelers()[2]
+    noise = stream(9, "rank", person.code, str(prompt.meta["id"]))
+    felt = []
+    for text in texts:
+        parts = gold_utility(prompt, text).parts
+        felt.append(sum(person.taste[name] * parts[name] for name in person.taste) + noise.gauss(0.0, person.noise))
+    steps = [round(value / labelers.STEP) for value in felt]
+    order = sorted(set(steps), reverse=True)
+    assert labelers.rank(prompt, texts, person, 9).ranks == tuple(order.index(step) for step in steps)
+
+
 def test_labeling_a_file_drops_identical_completions_and_writes_dense_ranks(tmp_path: Path) -> None:
     prompts = tasks.prompts(WORLD, "train", 20, 0)
     rows = [{"prompt": p.prompt, "completions": candidates(p, 1) * 2, "models": ["m"], **p.meta} for p in prompts]
     rows.append({"prompt": prompts[0].prompt, "completions": ["same.", " same. "], **prompts[0].meta})
     (tmp_path / "c.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert label(tmp_path / "c.jsonl", tmp_path / "r.jsonl", 0) == {"ranked": 20, "too_few": 1}
-    for line in (tmp_path / "r.jsonl").read_text().splitlines():
-        row = json.loads(line)
+    done = label(tmp_path / "c.jsonl", tmp_path / "project", 0)
+    assert (done.ranked, done.too_few) == (20, 1)
+    written = [json.loads(line) for line in (done.snapshot / "rankings.jsonl").read_text().splitlines()]
+    assert [row["prompt"] for row in written] == [prompt.prompt for prompt in prompts], "in the order of the file"
+    people = {person.code: person for person in labelers.make_labelers()}
+    for number, (prompt, row) in enumerate(zip(prompts, written, strict=True)):
+        assert row["labeler"] == stream(0, "assign", number).choice(list(people.values())).code
+        assert tuple(row["ranks"]) == labelers.rank(prompt, row["completions"], people[row["labeler"]], 0).ranks
+    for row in written:
         assert len(set(row["completions"])) == len(row["completions"]) == len(row["ranks"])
         assert sorted(set(row["ranks"])) == list(range(max(row["ranks"]) + 1))
         assert row["labeler"].startswith("L")
-        assert "task" not in row
+        assert "task" not in json.dumps(row).replace("task_id", "").replace("task_kind", ""), "what gold reads never leaves"
+        assert row["labeler_kind"] == "simulated"
+        assert row["guideline"] == "default@1"
 
 
 def test_a_foreign_prompt_cannot_be_labeled(tmp_path: Path) -> None:
     (tmp_path / "c.jsonl").write_text(json.dumps({"prompt": "Who are you?", "completions": ["a", "b"]}) + "\n")
     with pytest.raises(DataError, match=r"c\.jsonl:1: field 'task' is missing"):
-        label(tmp_path / "c.jsonl", tmp_path / "r.jsonl", 0)
+        label(tmp_path / "c.jsonl", tmp_path / "project", 0)
