@@ -27,6 +27,7 @@ from instructloop.stats.holm import holm
 from instructloop.stats.kappa import cohen_kappa, fleiss_kappa, gwet_ac1, krippendorff_alpha
 from instructloop.stats.leaderboard import Flip, Leaderboard, Standing, leaderboard, strength_difference, votes_to_flip
 from instructloop.stats.overoptimization import Peak, best_of_n_gold, best_of_n_peak, rl_gold, rl_peak
+from instructloop.stats.plackett_luce import Davidson, davidson, plackett_luce
 from instructloop.stats.planner import (
     design_effect,
     half_width,
@@ -43,6 +44,7 @@ __all__ = [
     "COHORTS",
     "Agreement",
     "Concordance",
+    "Davidson",
     "Drift",
     "Flip",
     "GroupRow",
@@ -66,6 +68,7 @@ __all__ = [
     "cluster_bootstrap",
     "cohen_kappa",
     "cohort_agreement",
+    "davidson",
     "design_effect",
     "drift",
     "fleiss_kappa",
@@ -86,6 +89,7 @@ __all__ = [
     "outcome",
     "pairwise_agreement",
     "pearson",
+    "plackett_luce",
     "position_balance",
     "power",
     "prompts_for_half_width",
