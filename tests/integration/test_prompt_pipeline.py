@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from instructloop.cli.main import main
 from instructloop.core.errors import ConfigError, DataError
+from instructloop.core.records import Message
 from instructloop.feedback import audit
 from instructloop.feedback.database import Database
 from instructloop.feedback.founding import found
@@ -148,20 +149,29 @@ def test_one_bad_row_anywhere_leaves_the_store_as_it_was(store: Store, tmp_path:
 def test_a_failure_while_storing_leaves_the_store_as_it_was(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with store.db.read() as session:
         before = _everything(session)
-    stored = 0
 
-    def power_cut(*args: Any, **kwargs: Any) -> tuple[str, bool]:
-        nonlocal stored
-        stored += 1
-        if stored == 10:
-            raise OSError("power cut")
-        return add_prompt(*args, **kwargs)
+    def power_cut(*args: Any, **kwargs: Any) -> None:
+        raise OSError("power cut")
 
-    monkeypatch.setattr("instructloop.feedback.prompts.importing.add_prompt", power_cut)
+    monkeypatch.setattr(audit, "append", power_cut)  # the last thing before the commit
     with pytest.raises(OSError, match="power cut"):
         import_prompts(store.project, _file(tmp_path, _customers(5, 3)), database=store.db)
     with store.db.read() as session:
         assert _everything(session) == before
+
+
+def test_an_import_stores_what_add_prompt_would(store: Store, tmp_path: Path) -> None:
+    conversation = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Cafe\u0301 or tea?"}]
+    import_prompts(store.project, _file(tmp_path, [{"prompt": conversation}]), database=store.db, defaults=LABELER)
+    prompt = tuple(Message(**turn) for turn in conversation)  # type: ignore[arg-type]
+    (tmp_path / "twin").mkdir()
+    with fresh_database("sqlite", tmp_path / "twin") as twin:
+        with twin.write() as session:
+            add_prompt(session, prompt=prompt, source="labeler", owner=store.project.pseudonym("owner", "L1"), split="train", tokens=1)
+        with twin.read() as one, store.db.read() as other:
+            expected, found = one.scalars(select(PromptRow)).one(), other.scalars(select(PromptRow)).one()
+            same = ("text", "messages", "sha256", "prefix_key", "source", "kind", "owner_hash", "parent_id", "erased_at", "consent_id")
+            assert {name: getattr(found, name) for name in same} == {name: getattr(expected, name) for name in same}
 
 
 def test_a_dry_run_counts_and_stores_nothing(store: Store, tmp_path: Path) -> None:

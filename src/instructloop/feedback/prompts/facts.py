@@ -15,6 +15,7 @@ from instructloop.feedback.prompts.categories import use_case
 from instructloop.feedback.prompts.language import identify
 from instructloop.feedback.prompts.lengths import ESTIMATE, TokenCounter
 from instructloop.feedback.prompts.owners import owner_of
+from instructloop.feedback.prompts.storing import FROM_TEMPLATE
 from instructloop.feedback.schema import Assignment, CompletionRow, DemonstrationRow, Flag, PromptRow, RankingRow, Submission, Task
 from instructloop.formats import fields, layouts, read_rows
 from instructloop.formats.loaded import RowProblemError
@@ -106,7 +107,7 @@ def facts_of_store(session: Session, *, counter: TokenCounter = ESTIMATE) -> lis
         CompletionRow.origin == "human", CompletionRow.text.is_not(None)
     )
     for prompt_id, text, meta in session.execute(shipped):
-        if text is not None and (meta or {}).get("from") == "few-shot template":
+        if text is not None and (meta or {}).get("from") == FROM_TEMPLATE:
             demos[prompt_id].append(counter.count(text))
     ranked = set(session.scalars(answers.join(RankingRow, RankingRow.submission_id == Submission.id)))
 

@@ -5,10 +5,9 @@ the same file again adds nothing and says so.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
@@ -21,11 +20,12 @@ from instructloop.feedback.database import Database, insert_if_new
 from instructloop.feedback.ids import now_ms
 from instructloop.feedback.project import Project
 from instructloop.feedback.prompts.owners import SplitShares, split_of
-from instructloop.feedback.prompts.planning import ImportRules, KnownPrompt, NewPrompt, Plan, plan_import
+from instructloop.feedback.prompts.planning import ImportRules, KnownPrompt, Plan, plan_import
 from instructloop.feedback.prompts.reading import read_inputs
 from instructloop.feedback.prompts.rows import Defaults
-from instructloop.feedback.records import PREFIX_CHARACTERS, add_completion, add_prompt
-from instructloop.feedback.schema import Consent, PromptOwner, PromptRow, Setting
+from instructloop.feedback.prompts.storing import settled_splits, still_new, store_prompts
+from instructloop.feedback.records import PREFIX_CHARACTERS
+from instructloop.feedback.schema import PromptRow, Setting
 
 RULES_KEY = "prompt_rules"
 _CHUNK = 500
@@ -99,9 +99,10 @@ def import_prompts(
         with store.read() as session:
             _check_rules(session, rules)
             known = list(known_prompts(session))
-            settled = {row.owner_hash: row.split for row in session.scalars(select(PromptOwner))}
         plan = plan_import(placed, known, rules)
         owners = {prompt.owner: project.pseudonym("owner", prompt.owner) for prompt in plan.new}
+        with store.read() as session:
+            settled = settled_splits(session, owners.values())
         splits = {owner: settled.get(owner) or split_of(owner, shares) for owner in owners.values()}
         if not dry_run and plan.new:
             with store.write() as session:
@@ -138,33 +139,12 @@ def _store(
     session: Session, path: str, plan: Plan, rules: ImportRules, *, owners: Mapping[str, str], splits: Mapping[str, str], actor: str
 ) -> Plan:
     """Write the plan; what another import stored since it was made is left out and counted as known."""
-    insert_if_new(session, Setting, {"key": RULES_KEY, "value": {"prefix_chars": rules.prefix_chars}, "updated_at": now_ms()}, on=("key",))
+    setting = {"key": RULES_KEY, "value": {"prefix_chars": rules.prefix_chars}, "updated_at": now_ms()}
+    insert_if_new(session, Setting, setting, on=("key",))
     session.scalars(select(Setting).where(Setting.key == RULES_KEY).with_for_update()).one()  # imports take turns
     _check_rules(session, rules)
-    plan = _still_new(session, plan)
-    consents: dict[tuple[str, str, str, int], str] = {}
-    for prompt in plan.new:
-        owner = owners[prompt.owner]
-        prompt_id, created = add_prompt(
-            session,
-            prompt=prompt.content,
-            source=prompt.row.source,
-            owner=owner,
-            split=splits[owner],
-            kind=prompt.row.kind,
-            language=prompt.language,
-            use_case=prompt.row.use_case,
-            tokens=prompt.tokens,
-            pii_status=prompt.pii_status,
-            pii_report=prompt.pii_report,
-            consent_id=_consent(session, owner, prompt, consents),
-            licence=prompt.row.licence,
-            prefix=prompt.prefix_key,
-            original_sha256=prompt.original_sha256,
-            meta=prompt.meta,
-        )
-        if created and prompt.response is not None:
-            add_completion(session, prompt_id=prompt_id, text=prompt.response, origin="human", meta={"from": "few-shot template"})
+    plan = still_new(session, plan)
+    store_prompts(session, plan.new, owners=owners, splits={**splits, **settled_splits(session, splits)})
     audit.append(
         session,
         actor=actor,
@@ -174,50 +154,6 @@ def _store(
         after=[prompt.original_sha256 for prompt in plan.new],
     )
     return plan
-
-
-def _still_new(session: Session, plan: Plan) -> Plan:
-    hashes = _present(session, PromptRow.original_sha256, [prompt.original_sha256 for prompt in plan.new])
-    prefixes = _present(session, PromptRow.prefix_key, [prompt.prefix_key for prompt in plan.new])
-    kept, late = [], 0
-    for prompt in plan.new:
-        # examples of a known few-shot template share its prefix: only a whole equal prompt counts for them
-        late_here = prompt.original_sha256 in hashes or (prompt.prefix_key in prefixes and "fewshot" not in prompt.meta)
-        late += late_here
-        if not late_here:
-            kept.append(prompt)
-    return Plan(tuple(kept), plan.rows, plan.prompts, {**plan.dropped, "known": plan.dropped["known"] + late}, plan.personal)
-
-
-def _present(session: Session, column: Any, values: Sequence[str]) -> set[str]:
-    found: set[str] = set()
-    for start in range(0, len(values), _CHUNK):
-        found.update(session.scalars(select(column).where(column.in_(values[start : start + _CHUNK]))))
-    return found
-
-
-def _consent(session: Session, owner: str, prompt: NewPrompt, made: dict[tuple[str, str, str, int], str]) -> str | None:
-    """The consent row of a prompt: one for each owner, notice, scope and moment, however many prompts it covers."""
-    notice = prompt.row.consent
-    if notice is None:
-        return None
-    key = (owner, notice.version, notice.scope, notice.granted_at)
-    if key not in made:
-        there = session.scalar(
-            select(Consent.id).where(
-                Consent.anonymous_hash == owner,
-                Consent.text_version == notice.version,
-                Consent.scope == notice.scope,
-                Consent.granted_at == notice.granted_at,
-            )
-        )
-        if there is None:
-            row = Consent(anonymous_hash=owner, text_version=notice.version, scope=notice.scope, granted_at=notice.granted_at)
-            session.add(row)
-            session.flush()
-            there = row.id
-        made[key] = there
-    return made[key]
 
 
 def _result(file: str, plan: Plan, owners: Mapping[str, str], splits: Mapping[str, str], dry_run: bool) -> ImportResult:

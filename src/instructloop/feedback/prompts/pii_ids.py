@@ -134,7 +134,8 @@ def _compile(scheme: _Scheme) -> _Compiled:
 
 
 _COMPILED = tuple(_compile(scheme) for scheme in _SCHEMES)
-_DIGITS = re.compile(r"\d{2}")
+_WORTH_A_LOOK = re.compile(r"\d(?:[ ./+-]?\d){4}|[A-Z]{5}\d{4}|[A-Z]\d\d[A-Z]\d", re.IGNORECASE)
+"""Something that every scheme's form holds; most prompts hold none and are done with at once."""
 
 
 def cards(text: str) -> Iterator[PiiSpan]:
@@ -163,7 +164,7 @@ def ibans(text: str) -> Iterator[PiiSpan]:
 
 def national_ids(text: str) -> Iterator[PiiSpan]:
     """Personal numbers issued by a state; those that are plain digits count only beside a word that says what they are."""
-    if not _DIGITS.search(text):
+    if not _WORTH_A_LOOK.search(text):
         return
     for match in _UK_INSURANCE.finditer(text):
         yield PiiSpan("national_id", match.start(), match.end(), match.group(), "gb.nino")
