@@ -2,7 +2,7 @@
 
 const DELAY_MS = 400; // after the first unsaved change, however long somebody goes on typing
 const REMEMBERED = 8; // sent drafts whose reply never came
-const RETRY_MS = [1000, 2000, 5000, 10_000];
+const RETRY_MS = [500, 1000, 2000];
 const KEEP_MS = 14 * 86_400_000;
 const PREFIX = "instructloop:draft:";
 
