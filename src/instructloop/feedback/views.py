@@ -87,7 +87,7 @@ def task_view(db: Database, assignment_id: str, labeler_id: str) -> TaskView:
         if done is not None:
             lease = _for_edit(session, lease, done)
         query = select(TaskItem.slot, CompletionRow.text).join(CompletionRow, CompletionRow.id == TaskItem.completion_id)
-        texts = {slot: text for slot, text in session.execute(query.where(TaskItem.task_id == task.id))}
+        texts = {row.slot: row.text for row in session.execute(query.where(TaskItem.task_id == task.id))}
         body, rev = draft_of(session, assignment_id)
         rated = queue.kind in {"rate", "rate_and_rank"}
         return TaskView(
