@@ -171,10 +171,8 @@ def votes_to_flip(ballots: Votes, *, ridge: float = RIDGE) -> Flip | None:
     """How many votes must be left out for the two strongest models to change places (the question of arXiv 2508.11847).
 
     Votes are left out in the order of their influence on the gap, to first order at the fitted strengths; a refit confirms the number. None if
-    leaving out every vote that speaks for the leader does not turn the order, or if there is one model only.
+    leaving out every vote that speaks for the leader does not turn the order.
     """
-    if ballots.size < 2:
-        return None
     theta = strengths(ballots.win_matrix()[None], ridge=ridge)[0]
     leader, runner = (int(i) for i in np.argsort(-theta, kind="stable")[:2])
     influence = _influence(ballots, theta, leader, runner, ridge=ridge)

@@ -165,7 +165,14 @@ class Drift:
 
 
 def drift(
-    values: Sequence[float], times: Sequence[float], clusters: Sequence[Hashable] | None = None, *, bins: int = 4, samples: int = 2000
+    values: Sequence[float],
+    times: Sequence[float],
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    bins: int = 4,
+    samples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
 ) -> Drift:
     """Whether a figure in [0, 1] (gold answer right, agreement with the majority, tie) moves as a labeler works on.
 
@@ -175,6 +182,8 @@ def drift(
         clusters: the prompt of each answer; None treats each as its own.
         bins: parts of equal size to show.
         samples: bootstrap resamples for each bin's interval.
+        seed: base seed of the resampling stream.
+        level: coverage of the bins' intervals.
 
     Raises:
         DataError: lists of different lengths.
@@ -186,7 +195,9 @@ def drift(
     order = np.argsort(np.asarray(times, dtype=np.float64), kind="stable")
     parts = [part for part in np.array_split(order, bins) if part.size]
     figures = [
-        rate_interval([values[i] for i in part], None if clusters is None else [clusters[i] for i in part], samples=samples)
+        rate_interval(
+            [values[i] for i in part], None if clusters is None else [clusters[i] for i in part], samples=samples, seed=seed, level=level
+        )
         for part in parts
     ]
     if len(values) < 3 or np.ptp(values) == 0 or np.ptp(times) == 0:

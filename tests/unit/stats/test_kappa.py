@@ -222,6 +222,13 @@ def test_the_interval_is_the_one_of_refitting_every_resample() -> None:
     assert (fast.low, fast.high) == pytest.approx((low, high), abs=0.04)
 
 
+def test_categories_of_mixed_types_have_a_stable_order_and_results_are_plain() -> None:
+    table = ratings([("i", "r", "n/a"), ("i", "s", 2), ("j", "r", 2), ("j", "s", 2)])
+    assert set(table.categories) == {"n/a", 2}
+    # item i disagrees, j agrees: Do = 1/2; three 2s and one n/a: De = 2 * 3 / (4 * 3) = 1/2
+    assert krippendorff_alpha(table, resampling=QUICK).as_json()["value"] == pytest.approx(0.0)
+
+
 def test_tables_refuse_double_and_unknown_answers() -> None:
     with pytest.raises(DataError, match="rater 'r' answered item 'i' twice"):
         ratings([("i", "r", 1), ("i", "r", 2)])
