@@ -372,7 +372,9 @@ def _field(key: str, given: Sequence[FieldAnswer], samples: int) -> FieldReliabi
     likert = key == "overall"
     usable = [one for one in given if one.value != "na"]
     rows = [((one.task_id, one.completion_id), one.code, one.value) for one in usable]
-    table = ratings(rows, categories=range(1, 8) if likert else None)
+    # both answers are named, so that a flag that nobody ever set has AC1 = 1 and not one category without a value
+    flag = ("yes", "no") if {one.value for one in usable} <= {"yes", "no"} else None
+    table = ratings(rows, categories=range(1, 8) if likert else flag)
     resampling = Resampling(clusters={(one.task_id, one.completion_id): one.prompt_id for one in usable}, samples=samples)
     values = [one.value for one in usable]
     share = None
