@@ -176,14 +176,18 @@ def _snapshot_node(role: str, path: Path, sha256: str | None, snapshot: Path, ab
         else:
             parents.append(Node(item["role"], Path(given), item["sha256"], item.get("stage"), elsewhere=True))
     people = tuple(
-        f"{one['code']} ({one['cohort']}{'' if one['kind'] == 'human' else ', ' + one['kind']}, {one['answers']} answers)"
+        f"{one['code']} ({one['cohort']}{'' if one['kind'] == 'human' else ', ' + one['kind']}, {_answers(one)})"
         for one in manifest.get("labelers", ())
     )
     guidelines = tuple(
-        f"{one['guideline']} ({one['mode']}, {str(one['sha256']).removeprefix('sha256:')[:12]}, {one['answers']} answers)"
+        f"{one['guideline']} ({one['mode']}, {str(one['sha256']).removeprefix('sha256:')[:12]}, {_answers(one)})"
         for one in manifest.get("guidelines", ())
     )
     return Node(role, path, sha256, stage, tuple(parents), people, guidelines)
+
+
+def _answers(entry: Mapping[str, Any]) -> str:
+    return "1 answer" if entry["answers"] == 1 else f"{entry['answers']} answers"
 
 
 def verify(path: Path) -> list[Finding]:
