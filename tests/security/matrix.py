@@ -48,7 +48,25 @@ TASKS = {
     ("GET", "/guidelines/{name}/{version}"): EVERYBODY,
 }
 
-PEOPLE: dict[tuple[str, str], frozenset[str] | None] = {}
+PEOPLE: dict[tuple[str, str], frozenset[str] | None] = {
+    ("GET", "/home"): LABELERS,
+    ("GET", "/onboarding"): LABELERS,
+    ("GET", "/onboarding/notice"): LABELERS,
+    ("POST", "/onboarding/notice"): LABELERS,
+    ("GET", "/onboarding/guidelines"): LABELERS,
+    ("POST", "/onboarding/guidelines"): LABELERS,
+    ("GET", "/onboarding/training"): LABELERS,
+    ("GET", "/onboarding/training/{number}"): LABELERS,
+    ("POST", "/onboarding/training/{number}"): LABELERS,
+    ("GET", "/screening"): LABELERS,
+    ("POST", "/screening"): LABELERS,
+    ("GET", "/screening/{attempt_id}"): LABELERS,
+    ("POST", "/screening/{attempt_id}"): LABELERS,
+    ("GET", "/surveys/{kind}"): LABELERS,
+    ("POST", "/surveys/{kind}"): LABELERS,
+    ("GET", "/messages"): LABELERS,
+    ("POST", "/messages"): LABELERS,
+}
 
 ADMIN_PAGES: dict[tuple[str, str], frozenset[str] | None] = {}
 

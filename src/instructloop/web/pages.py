@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from instructloop import __version__
-from instructloop.web import charts, markdown
+from instructloop.web import charts, markdown, times
 from instructloop.web.roles import Viewer, Visitor, visitor_cookie_name
 
 WEB = Path(__file__).parent
@@ -49,6 +49,7 @@ class Pages:
         )
         self.environment.globals.update(static=self.static, charts=charts, version=__version__)
         self.environment.filters.update(markdown=markdown.safe_html, visible=markdown.visible, model_markdown=markdown.model_html)
+        self.environment.filters.update(moment=times.moment, span=times.span)
 
     def static(self, name: str) -> str:
         """The address of a static file, ``web/base.css``: it changes with the room's content, so it may be kept for a year.
