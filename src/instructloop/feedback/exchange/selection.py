@@ -7,14 +7,17 @@ from typing import Any, Literal
 
 from instructloop.core.errors import ConfigError
 from instructloop.feedback.exchange.gather import Given, PromptItem
+from instructloop.feedback.prompts.lengths import TRAINING_LIMIT_TOKENS
+from instructloop.feedback.prompts.owners import PER_OWNER, at_most_per_owner
 from instructloop.feedback.schema.people import COHORTS
-from instructloop.feedback.schema.prompts import SOURCES, SPLITS
+from instructloop.feedback.schema.prompts import SCOPES, SOURCES, SPLITS
 
 Purpose = Literal["training", "evaluation", "all"]
 _PURPOSES = ("training", "evaluation", "all")
 _COHORTS: dict[str, tuple[str, ...]] = {"training": ("training",), "evaluation": ("training", "heldout", "researcher"), "all": COHORTS}
 _SPLITS: dict[str, tuple[str, ...]] = {"training": ("train", "valid"), "evaluation": SPLITS, "all": SPLITS}
-_SCOPES: dict[str, tuple[str, ...]] = {"training": ("train",), "evaluation": ("train", "eval"), "all": ("train", "eval", "publish")}
+_SCOPES: dict[str, tuple[str, ...]] = {"training": ("train", "publish"), "evaluation": SCOPES, "all": SCOPES}
+"""Scopes of consent that cover a purpose: who lets a prompt be published lets it be trained on, and that covers evaluation."""
 _SAFE = ("clean", "redacted")
 
 
@@ -78,7 +81,9 @@ class Selection:
             "revisions": "the newest revision of each answer",
             "gold": "answers to gold items included" if self.include_gold else "no answers to gold items, none from the screening",
             "surplus": "surplus answers are in and marked" if self.include_surplus else "no surplus answers",
-            "ppo_prompts": f"sources {', '.join(chosen.prompt_sources)}",
+            "length": f"prompts of at most {TRAINING_LIMIT_TOKENS:,} tokens" if self.purpose == "training" else "prompts of any length",
+            "ppo_prompts": f"sources {', '.join(chosen.prompt_sources)}"
+            + ("" if self.purpose == "all" else f", at most {PER_OWNER} an owner"),
         }
 
 
@@ -95,6 +100,8 @@ def prompt_problem(prompt: PromptItem, selection: Selection) -> str | None:
         return "consent_of_another_scope"
     if not selection.include_pii and prompt.pii_status not in _SAFE:
         return f"personal_data_{prompt.pii_status}"
+    if selection.purpose == "training" and prompt.tokens > TRAINING_LIMIT_TOKENS:
+        return "too_long"
     if prompt.split not in chosen.splits:
         return f"split_{prompt.split}"
     return None
@@ -132,5 +139,8 @@ def choose(answers: Iterable[Given], selection: Selection) -> tuple[list[Given],
 
 
 def ppo_prompts(prompts: Sequence[PromptItem], selection: Selection) -> list[PromptItem]:
-    """Prompts for PPO: of the chosen sources, whether anyone has answered them or not (spec A9)."""
-    return [prompt for prompt in prompts if prompt.source in selection.prompt_sources and prompt_problem(prompt, selection) is None]
+    """Prompts for PPO: of the chosen sources, whether anyone has answered them or not (spec A9); of one owner at most 200 (spec A4)."""
+    mine = [prompt for prompt in prompts if prompt.source in selection.prompt_sources and prompt_problem(prompt, selection) is None]
+    if selection.purpose == "all":
+        return mine
+    return at_most_per_owner(mine, lambda prompt: prompt.owner, cap=PER_OWNER, key=lambda prompt: prompt.sha256)
