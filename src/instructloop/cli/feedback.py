@@ -1,6 +1,5 @@
 """``instructloop feedback ...`` and ``instructloop snapshot``: answers out of a project, into it, and off to training."""
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,14 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from instructloop.cli.arguments import parse
+from instructloop.cli.upkeep import opened
 from instructloop.core.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from instructloop.feedback.database import Database
     from instructloop.feedback.exchange import Selection
-    from instructloop.feedback.project import Project
 
 _MOST_SHOWN = 20
 
@@ -91,7 +89,7 @@ def snapshot(arguments: list[str], prog: str) -> None:
     from instructloop.feedback.snapshots import make_snapshot
 
     given = parse(SnapshotArguments, arguments, prog)
-    with _open(given.project) as (project, db):
+    with opened(given.project) as (project, db):
         made = make_snapshot(project, db, selection=_selection(given))
     print(made.path)
     for name, entry in made.manifest["files"].items():
@@ -107,7 +105,7 @@ def export(arguments: list[str], prog: str) -> None:
     given = parse(ExportArguments, arguments, prog)
     if not given.out:
         raise ConfigError("no folder is named", hint="add --out exports/NAME")
-    with _open(given.project) as (_, db):
+    with opened(given.project) as (_, db):
         made = write(db, Path(given.out), selection=_selection(given), layout=given.layout, csv=given.csv)
     print(made.path)
     for name, rows in made.rows.items():
@@ -131,7 +129,7 @@ def import_(arguments: list[str], prog: str) -> None:
         names=dict(_pair(item) for item in given.map),
         skip_bad_rows=given.skip_bad_rows,
     )
-    with _open(given.project) as (project, db):
+    with opened(given.project) as (project, db):
         report = import_feedback(project, db, Path(given.file), options)
     print(f"{given.file}: {report.sentence()}")
     for skip in report.skipped[:_MOST_SHOWN]:
@@ -165,15 +163,3 @@ def _selection(given: SelectionArguments) -> "Selection":
 def _left(left: "Mapping[str, int]") -> None:
     for reason, count in sorted(left.items(), key=lambda item: -item[1]):
         print(f"  left out: {count} answers ({reason.replace('_', ' ')})")
-
-
-@contextmanager
-def _open(folder: str) -> "Iterator[tuple[Project, Database]]":
-    from instructloop.feedback.project import Project
-
-    project = Project.open(folder)
-    db = project.database()
-    try:
-        yield project, db
-    finally:
-        db.close()

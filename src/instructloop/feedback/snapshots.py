@@ -19,8 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import inspect, text
-from sqlalchemy.orm import Session
+from alembic.runtime.migration import MigrationContext
 
 from instructloop.core.errors import DataError
 from instructloop.core.files import read_json, write_directory, write_json
@@ -81,7 +80,7 @@ def make_snapshot(
     with db.read() as session:
         gathered = gather(session)
         files, answers, left = chosen_rows(gathered, chosen, IN_SNAPSHOTS)
-        revision = _revision(session)
+        revision = MigrationContext.configure(session.connection()).get_current_revision()
         card_facts = {"session": session, "gathered": gathered, "answers": answers}
         if not any(rows for name, rows in files.items() if name != "prompts"):
             raise DataError(f"project {project.name!r}: there is nothing for a snapshot", hint=explain(left))
@@ -194,14 +193,6 @@ def _by_split(files: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:
             split = row.get("split", "train")
             parts.setdefault(f"{kind}.jsonl" if split == "train" else f"{kind}.{split}.jsonl", []).append(row)
     return parts
-
-
-def _revision(session: Session) -> str | None:
-    """The schema revision of the database, where it has been migrated."""
-    if not inspect(session.connection()).has_table("alembic_version"):
-        return None
-    found = session.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    return None if found is None else str(found)
 
 
 def _labelers(answers: Sequence[Given]) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from instructloop.feedback import labelers, records
 from instructloop.feedback import schema as table
 from instructloop.feedback.database import insert_if_new
 from instructloop.feedback.exchange.gather import NAMED_MODEL
-from instructloop.feedback.exchange.incoming import Incoming, Lineage
+from instructloop.feedback.exchange.incoming import Incoming, Lineage, OutputLineage
 from instructloop.feedback.ids import new_id, now_ms
 from instructloop.formats.loaded import RowProblemError
 
@@ -74,6 +74,7 @@ class Frames:
         self._labelers: dict[str, table.Labeler] = {}
         self._queues: dict[tuple[str, str], str] = {}
         self._guidelines: dict[str, str] = {}
+        self._checkpoints: dict[str, str] = {}
         self._prefix: int | None = None
 
     def prompt(self, row: Incoming) -> str:
@@ -238,49 +239,49 @@ class Frames:
 
     def completions(self, row: Incoming, prompt_id: str) -> tuple[str, ...]:
         """The completions that were shown, by slot."""
-        lineage = row.lineage
-        found: list[str] = []
-        for slot, text in enumerate(row.completions):
-            given = lineage.completion_ids[slot] if lineage.completion_ids else None
-            there = self.session.get(table.CompletionRow, given) if given else None
-            clean = records.nfc(text)
-            assert isinstance(clean, str)
-            sha = hash_bytes(clean.encode())
-            if there is not None:
-                if (there.sha256, there.prompt_id) != (sha, prompt_id):
-                    raise RowProblemError(
-                        f"completion_ids[{slot}]", f"{given!r} is another completion in the store", hint="the identifiers were mixed up"
-                    )
-                found.append(there.id)
-                continue
-            about = lineage.outputs[slot] if lineage.outputs else None
-            model = lineage.models[slot] if lineage.models else None
-            weights = None
-            if about is not None and about.checkpoint is not None:
-                weights = records.add_checkpoint(
-                    self.session, model=model or "unnamed", path_or_sha=about.checkpoint, stage=about.stage or "other", run=about.run
+        ids = row.lineage.completion_ids or [new_id() for _ in row.completions]
+        there = records.completions_of(self.session, ids) if row.lineage.completion_ids else {}
+        for slot, (name, text) in enumerate(zip(ids, row.completions, strict=True)):
+            fresh = self._completion(row, slot, name, text, prompt_id)
+            known = there.get(name)
+            if known is None:
+                self.session.add(fresh)
+                self.counts.completions += 1
+            elif (known.sha256, known.prompt_id) != (fresh.sha256, prompt_id):
+                raise RowProblemError(
+                    f"completion_ids[{slot}]", f"{name!r} is another completion in the store", hint="the identifiers were mixed up"
                 )
-            meta = dict(about.meta) if about else {}
-            if weights is None and model is not None:
-                meta[NAMED_MODEL] = model
-            sampling = about.sampling if about else {}
-            completion = table.CompletionRow(
-                id=given or new_id(),
-                prompt_id=prompt_id,
-                checkpoint_id=weights,
-                text=clean,
-                sha256=sha,
-                origin=about.origin if about else "model",
-                sampling=sampling,
-                sampling_sha256=hash_json(sampling) if sampling and weights else None,
-                template=about.template if about else "",
-                draw=about.draw if about else 0,
-                finish_reason=about.finish_reason if about else None,
-                tokens=about.tokens if about else None,
-                meta=meta,
+        self.session.flush()
+        return tuple(ids)
+
+    def _completion(self, row: Incoming, slot: int, name: str, text: str, prompt_id: str) -> table.CompletionRow:
+        about = row.lineage.outputs[slot] if row.lineage.outputs else OutputLineage()
+        model = row.lineage.models[slot] if row.lineage.models else None
+        clean = records.nfc(text)
+        assert isinstance(clean, str)
+        weights = self._weights(about, model)
+        return table.CompletionRow(
+            id=name,
+            prompt_id=prompt_id,
+            checkpoint_id=weights,
+            text=clean,
+            sha256=hash_bytes(clean.encode()),
+            origin=about.origin,
+            sampling=about.sampling,
+            sampling_sha256=hash_json(about.sampling) if about.sampling and weights else None,
+            template=about.template,
+            draw=about.draw,
+            finish_reason=about.finish_reason,
+            tokens=about.tokens,
+            meta=about.meta if weights or model is None else {**about.meta, NAMED_MODEL: model},
+        )
+
+    def _weights(self, about: OutputLineage, model: str | None) -> str | None:
+        """The checkpoint that made a completion, by the hash of its weights."""
+        if about.checkpoint is None:
+            return None
+        if about.checkpoint not in self._checkpoints:
+            self._checkpoints[about.checkpoint] = records.add_checkpoint(
+                self.session, model=model or "unnamed", path_or_sha=about.checkpoint, stage=about.stage or "other", run=about.run
             )
-            self.session.add(completion)
-            self.session.flush()
-            self.counts.completions += 1
-            found.append(completion.id)
-        return tuple(found)
+        return self._checkpoints[about.checkpoint]
