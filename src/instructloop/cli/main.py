@@ -118,6 +118,23 @@ VERBS: dict[str, Verb] = {
         "answers from our own export or another labeling tool's",
         "instructloop feedback import records.jsonl --project my-project --from argilla",
     ),
+    "feedback check": Verb(
+        "upkeep:check", "the audit log, the counters and the snapshots, hashed and counted again", "instructloop feedback check my-project"
+    ),
+    "feedback backup": Verb(
+        "upkeep:backup", "a copy of the store while people work in it", "instructloop feedback backup my-project backups/monday.sqlite3"
+    ),
+    "feedback upgrade": Verb(
+        "upkeep:upgrade", "bring a project's store to this program's schema", "instructloop feedback upgrade my-project"
+    ),
+    "feedback revoke": Verb(
+        "upkeep:revoke", "close a consent: nothing under it leaves any more", "instructloop feedback revoke my-project --consent 018f-..."
+    ),
+    "feedback erase": Verb(
+        "upkeep:erase",
+        "erase a prompt or a person, with a tombstone",
+        "instructloop feedback erase my-project --prompt 018f-... --reason 'asked by its author'",
+    ),
     "snapshot": Verb("feedback:snapshot", "what may train now, frozen under the hash of its content", "instructloop snapshot my-project"),
     "lab banana": Verb(
         "lab:banana",
