@@ -182,8 +182,9 @@ def test_a_finger_drags_and_taps(live_server: RunningServer, open_page: OpenPage
     for step in range(1, 31):  # slowly: a fling would swallow the tap that follows
         point = {axis: start[axis] + (end[axis] - start[axis]) * step / 30 for axis in "xy"}
         touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
-        page.wait_for_timeout(15)
+        page.wait_for_timeout(20)
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_timeout(300)
     expect(page.locator("[data-order]")).to_contain_text("A   ·   to rank: B, C", use_inner_text=False)
     page.locator('[data-rank="B"] label').nth(0).tap()
     page.locator('[data-rank="C"] label').nth(1).tap()
