@@ -11,7 +11,7 @@ PAGE = ROOT / "docs" / "reference" / "security.md"
 ROWS = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if re.match(r"\| \d+ \|", line)]
 
 
-def tests_in(file: Path) -> set[str]:
+def names_in(file: Path) -> set[str]:
     return {node.name for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))) if isinstance(node, ast.FunctionDef)}
 
 
@@ -28,4 +28,4 @@ def test_every_control_names_tests_and_files_that_exist(row: str) -> None:
     assert named
     for file, test in named:
         assert (ROOT / file).is_file(), file
-        assert not test or test in tests_in(ROOT / file), f"{file} has no {test}"
+        assert not test or test in names_in(ROOT / file), f"{file} has no {test}"
