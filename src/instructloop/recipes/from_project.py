@@ -33,9 +33,9 @@ def with_snapshots(cfg: C, out: Path, *, resume: bool = False) -> C:
     """
     changed: Any = cfg
     if isinstance(cfg, PPOConfig):
-        changed = replace(changed, prompts=_begun(out, "prompts", resume, cfg.prompts) or _snapshot(cfg.prompts))
+        changed = replace(changed, prompts=_begun(out, "prompts", resume, cfg.prompts) or snapshot_of(cfg.prompts))
     elif isinstance(cfg, SFTConfig):
-        changed = replace(changed, data=_begun(out, "data", resume, cfg.data) or _snapshot(cfg.data))
+        changed = replace(changed, data=_begun(out, "data", resume, cfg.data) or snapshot_of(cfg.data))
     else:
         begun = _begun(out, "data", resume, *cfg.data)
         changed = replace(changed, data=tuple(begun or (found for path in cfg.data for found in _all_snapshots(path))))
@@ -44,7 +44,7 @@ def with_snapshots(cfg: C, out: Path, *, resume: bool = False) -> C:
 
 def _all_snapshots(path: str) -> list[str]:
     """For training, and of held-out labelers where there are any."""
-    return [_snapshot(path), *(_by_held_out_labelers(path) if is_project(path) else [])]
+    return [snapshot_of(path), *(_by_held_out_labelers(path) if is_project(path) else [])]
 
 
 def is_project(path: str) -> bool:
@@ -60,7 +60,12 @@ def _begun(out: Path, field: str, resume: bool, *paths: str) -> Any:
     return read_json(file).get(field)
 
 
-def _snapshot(path: str) -> str:
+def snapshot_of(path: str) -> str:
+    """The newest snapshot of a project folder, made if people have worked since; any other path stays as it is.
+
+    Raises:
+        DataError: nothing may leave the project yet, with the reasons.
+    """
     if not is_project(path):
         return path
     from instructloop.feedback.project import Project

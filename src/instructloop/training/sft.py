@@ -25,6 +25,7 @@ from instructloop.core.errors import ConfigError
 from instructloop.core.protocols import Evaluator
 from instructloop.core.records import Demonstration, Text
 from instructloop.data import TextCodec, batch_at
+from instructloop.data.quality import check_demonstrations
 from instructloop.formats import split_by_prompt
 from instructloop.models.adapters import add_lora
 from instructloop.models.load import context_tokens, load_causal, load_tokenizer
@@ -81,6 +82,9 @@ def run_sft(
             optional=True,
         )
         train, held_out = (rows, given) if given else split_by_prompt(rows, cfg.validation_fraction, cfg.seed)
+        if run.latest() is None:
+            checked = check_demonstrations(rows)
+            run.event(0, "check", checked.describe(), counts=checked.counts)
         texts: Sequence[Text] = ()
         if cfg.pretrain_fraction > 0:
             texts = load_texts(cfg.pretrain_data, pretrain_texts, run=run, what="sft.pretrain_data", skip_bad_rows=cfg.skip_bad_rows)
