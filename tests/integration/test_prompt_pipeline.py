@@ -1,8 +1,10 @@
 """Prompts into a real store and out again, on SQLite and PostgreSQL: all or nothing, splits, quarantine, draws, tables, commands."""
 
 import json
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +24,7 @@ from instructloop.feedback.ids import now_ms
 from instructloop.feedback.project import Project
 from instructloop.feedback.prompts import (
     Defaults,
+    ImportResult,
     ImportRules,
     SplitShares,
     check_splits,
@@ -38,6 +41,8 @@ from instructloop.feedback.prompts import (
 from instructloop.feedback.records import add_prompt
 from instructloop.feedback.schema import Audit, Base, CompletionRow, Consent, PromptRow
 from instructloop.testing.databases import fresh_database
+from instructloop.testing.feedback import add_labeler, seed_queue
+from instructloop.testing.projects import Store as Answered
 
 LABELER = Defaults(source="labeler", owner="L1")
 CONSENT = {"version": "2026-01", "granted_at": "2026-01-31T12:00:00Z"}
@@ -220,6 +225,25 @@ def test_prompts_that_another_import_stored_meanwhile_count_as_known(store: Stor
     assert (result.new, result.known) == (1, 1)
 
 
+def test_imports_at_the_same_time_store_each_prompt_once(store: Store, tmp_path: Path) -> None:
+    file = _file(tmp_path, _customers(20, 3))
+    start = threading.Barrier(4)
+
+    def run(_: int) -> ImportResult:
+        start.wait()
+        return import_prompts(store.project, file, database=store.db, rules=ImportRules(near_similarity=0.0))
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(run, range(4)))
+    assert sum(result.new for result in results) == 60
+    assert all(result.new + result.known == 60 for result in results)
+    with store.db.read() as session:
+        assert session.scalar(select(func.count()).select_from(PromptRow)) == 60
+        assert session.scalar(select(func.count()).select_from(Consent)) == 20
+    check_splits(store.db)
+    assert audit.verify(store.db) == []
+
+
 def test_the_check_finds_owners_and_prefixes_that_span_splits(store: Store, tmp_path: Path) -> None:
     import_prompts(store.project, _file(tmp_path, _customers(3, 2)), database=store.db, rules=ImportRules(near_similarity=0.0))
     with store.db.write() as session:
@@ -349,6 +373,29 @@ def test_tables_of_a_store_count_demonstrations_of_templates_and_add_up(store: S
     sums = dict(zip(tables["table_6"].columns, tables["table_6"].rows[-1], strict=True))
     assert sum(n for name, n in sums.items() if name != "source" and isinstance(n, int)) == 11
     assert {row[0]: row[1] for row in tables["table_9"].rows} == {name: n for name, n in sums.items() if name != "source"}
+
+
+def test_tables_of_a_store_follow_what_labelers_answered(store: Store) -> None:
+    people = Answered(store.project, store.db)
+    queues = {
+        kind: seed_queue(store.db, kind=kind, prompts=2, k=3 if kind == "rank" else None)
+        for kind in ("demonstration", "rank", "instruction")
+    }
+    labeler = add_labeler(store.db)
+    for kind, queue in queues.items():
+        people.answer(labeler, queue, kind)
+    with store.db.read() as session:
+        by_text = dict(session.execute(select(PromptRow.id, PromptRow.text)).all())  # type: ignore[arg-type]
+        facts = dict(zip(sorted(by_text), facts_of_store(session), strict=True))
+    # builders' prompts are customers', so each is a PPO prompt too
+    for kind, stages in (("demonstration", ("sft", "ppo")), ("rank", ("rm", "ppo")), ("instruction", ("ppo",))):
+        assert [facts[prompt].stages for prompt in queues[kind].prompt_ids] == [stages] * 2
+    # "A helpful answer." has 17 bytes: 5 tokens
+    assert [facts[prompt].demonstration_tokens for prompt in queues["demonstration"].prompt_ids] == [(5,)] * 2
+    labeled = facts[queues["instruction"].prompt_ids[0]]
+    assert (labeled.flags["closed_domain"], labeled.flags["asks_advice"], labeled.use_case) == ("no", "no", "generation")
+    rows = {row[0]: row for row in prompt_tables(list(facts.values()), token_rule="x")[1].rows}
+    assert rows["sum"] == ("sum", 2, 2, 6)
 
 
 def test_erased_prompts_leave_the_tables(store: Store, tmp_path: Path) -> None:

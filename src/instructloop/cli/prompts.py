@@ -50,6 +50,8 @@ class ImportArguments:
     """Prompts with personal data: set aside for a person, or stored with it blacked out."""
     regions: tuple[str, ...] = ()
     """Countries whose phone numbers are known without a country code; empty takes ten."""
+    names: str = ""
+    """spaCy pipeline that finds people's names; empty looks for none."""
     near: float = 0.8
     """Share of word 3-grams in common from which prompts are nearly the same; 0 keeps them (ours)."""
     prefix_chars: int = 200
@@ -114,6 +116,8 @@ class ReportArguments:
     """Rows {"text", "spans": [{"type", "start", "end"}]}."""
     regions: tuple[str, ...] = ()
     """Countries whose phone numbers are known without a country code; empty takes ten."""
+    names: str = ""
+    """spaCy pipeline that finds people's names; empty looks for none."""
     json: bool = False
     """Print JSON."""
 
@@ -137,7 +141,7 @@ class ExpandArguments:
 def import_file(arguments: list[str], prog: str) -> None:
     """Import prompts: all of the file, or nothing of it."""
     given = parse(ImportArguments, arguments, prog)
-    from instructloop.feedback.prompts import DEFAULT_REGIONS, Defaults, ImportRules, SplitShares, import_prompts
+    from instructloop.feedback.prompts import DEFAULT_REGIONS, Defaults, ImportRules, SplitShares, import_prompts, spacy_names
 
     rename = dict(_pair(word) for word in given.rename)
     defaults = Defaults(
@@ -153,6 +157,7 @@ def import_file(arguments: list[str], prog: str) -> None:
         near_similarity=given.near,
         personal=given.pii,
         regions=given.regions or DEFAULT_REGIONS,
+        names=spacy_names(given.names) if given.names else None,
         fewshot_sets=given.fewshot_sets,
         fewshot_shots=given.fewshot_shots,
         counter=_counter(given.tokenizer),
@@ -287,9 +292,10 @@ def review(arguments: list[str], prog: str) -> None:
 def pii_report(arguments: list[str], prog: str) -> None:
     """Print recall and precision of the personal-data rules by type."""
     given = parse(ReportArguments, arguments, prog)
-    from instructloop.feedback.prompts import DEFAULT_REGIONS, score_file
+    from instructloop.feedback.prompts import DEFAULT_REGIONS, score_file, spacy_names
 
-    scores = score_file(given.file, regions=given.regions or DEFAULT_REGIONS)
+    names = spacy_names(given.names) if given.names else None
+    scores = score_file(given.file, regions=given.regions or DEFAULT_REGIONS, names=names)
     if given.json:
         print(json.dumps([item.as_json() for item in scores], indent=2))
         return

@@ -10,6 +10,7 @@ from instructloop.feedback.prompts.language import Language, identify
 from instructloop.feedback.prompts.lengths import ESTIMATE, TRAINING_LIMIT_TOKENS, TokenCounter, estimated_tokens, tokenizer_counter
 from instructloop.feedback.prompts.owners import PER_OWNER, SplitShares, at_most_per_owner, owner_of, split_of
 from instructloop.feedback.prompts.pii import DEFAULT_REGIONS, DEFAULT_TYPES, OPTIONAL_TYPES, PiiSpan, find_pii, redact
+from instructloop.feedback.prompts.pii_names import spacy_names
 from instructloop.feedback.prompts.pii_report import TypeScore, score, score_file
 from instructloop.feedback.prompts.planning import ImportRules, Plan, plan_import
 from instructloop.feedback.prompts.reading import PlacedPrompt, read_inputs
@@ -71,6 +72,7 @@ __all__ = [
     "score",
     "score_file",
     "similarity",
+    "spacy_names",
     "split_findings",
     "split_of",
     "tokenizer_counter",

@@ -29,13 +29,16 @@ class PiiSpan(NamedTuple):
 Finder = Callable[[str], Iterable[PiiSpan]]
 
 
-def find_pii(text: str, *, types: Collection[str] = DEFAULT_TYPES, regions: Sequence[str] = DEFAULT_REGIONS) -> list[PiiSpan]:
+def find_pii(
+    text: str, *, types: Collection[str] = DEFAULT_TYPES, regions: Sequence[str] = DEFAULT_REGIONS, further: Sequence[Finder] = ()
+) -> list[PiiSpan]:
     """Personal data in a text, in order, without overlaps.
 
     Args:
         text: any text; offsets count its characters.
         types: which of ``DEFAULT_TYPES`` and ``OPTIONAL_TYPES`` to look for.
         regions: ISO country codes for phone numbers without a country code.
+        further: other finders, asked last, e.g. ``pii_names.spacy_names("en_core_web_sm")``.
 
     Raises:
         ValueError: an unknown type.
@@ -45,12 +48,11 @@ def find_pii(text: str, *, types: Collection[str] = DEFAULT_TYPES, regions: Sequ
     if unknown:
         raise ValueError(f"unknown kinds of personal data: {', '.join(sorted(unknown))}")
     taken: list[PiiSpan] = []
-    for name in (*DEFAULT_TYPES, *OPTIONAL_TYPES):
-        if name in types:
-            found = sorted(_finder(name, tuple(regions))(text), key=lambda span: (span.start - span.end, span.start))
-            for span in found:
-                if all(span.end <= other.start or span.start >= other.end for other in taken):
-                    taken.append(span)
+    wanted = [name for name in (*DEFAULT_TYPES, *OPTIONAL_TYPES) if name in types]
+    for finder in (*(_finder(name, tuple(regions)) for name in wanted), *further):
+        for span in sorted(finder(text), key=lambda span: (span.start - span.end, span.start)):
+            if all(span.end <= other.start or span.start >= other.end for other in taken):
+                taken.append(span)
     return sorted(taken, key=lambda span: span.start)
 
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from instructloop.core.errors import DataError
-from instructloop.feedback.prompts.pii import DEFAULT_REGIONS, DEFAULT_TYPES, OPTIONAL_TYPES, find_pii
+from instructloop.feedback.prompts.pii import DEFAULT_REGIONS, DEFAULT_TYPES, OPTIONAL_TYPES, Finder, find_pii
 from instructloop.formats import read_rows
 from instructloop.stats import wilson
 
@@ -27,6 +27,7 @@ LABELS = MappingProxyType(
         "DOMAIN_NAME": "url",
         "URL": "url",
         "STREET_ADDRESS": "street_address",
+        "PERSON": "name",
     }
 )
 """Other people's names of types; ours stand for themselves, anything else is a type we don't look for."""
@@ -81,7 +82,11 @@ class TypeScore:
 
 
 def score_file(
-    path: str | Path, *, types: Collection[str] = (*DEFAULT_TYPES, *OPTIONAL_TYPES), regions: Sequence[str] = DEFAULT_REGIONS
+    path: str | Path,
+    *,
+    types: Collection[str] = (*DEFAULT_TYPES, *OPTIONAL_TYPES),
+    regions: Sequence[str] = DEFAULT_REGIONS,
+    names: Finder | None = None,
 ) -> list[TypeScore]:
     """Score the rules on a file of ``{"text", "spans": [{"type", "start", "end"}]}``.
 
@@ -94,7 +99,7 @@ def score_file(
         if not isinstance(text, str):
             raise DataError(f"{where}: text: is missing or no text", hint='rows are {"text", "spans": [{"type", "start", "end"}]}')
         rows.append((text, [_span(f"{where}: spans[{place}]", item, text) for place, item in enumerate(row.get("spans") or [])]))
-    return score(rows, types=types, regions=regions)
+    return score(rows, types=types, regions=regions, names=names)
 
 
 def _span(place: str, item: Any, text: str) -> LabeledSpan:
@@ -115,6 +120,7 @@ def score(
     *,
     types: Collection[str] = (*DEFAULT_TYPES, *OPTIONAL_TYPES),
     regions: Sequence[str] = DEFAULT_REGIONS,
+    names: Finder | None = None,
 ) -> list[TypeScore]:
     """Score the rules on labeled texts, type by type: first the types looked for, then those that are only labeled."""
     labeled: Counter[str] = Counter()
@@ -122,16 +128,16 @@ def score(
     found: Counter[str] = Counter()
     right: Counter[str] = Counter()
     for text, spans in rows:
-        mine = find_pii(text, types=types, regions=regions)
+        mine = find_pii(text, types=types, regions=regions, further=(names,) if names else ())
         for span in spans:
             labeled[span.type] += 1
             covered = (min(span.end, other.end) - max(span.start, other.start) for other in mine if other.type == span.type)
             hit[span.type] += max(covered, default=0) >= _LEAST_OVERLAP * (span.end - span.start)
         for other in mine:
             found[other.type] += 1
-            names = (other.type, _BROADER.get(other.type))
-            right[other.type] += any(span.type in names and span.start < other.end and other.start < span.end for span in spans)
-    known = [name for name in (*DEFAULT_TYPES, *OPTIONAL_TYPES) if name in types]
+            same = (other.type, _BROADER.get(other.type))
+            right[other.type] += any(span.type in same and span.start < other.end and other.start < span.end for span in spans)
+    known = [name for name in (*DEFAULT_TYPES, *OPTIONAL_TYPES) if name in types] + (["name"] if names else [])
     others = sorted(set(labeled) - set(known), key=lambda name: (-labeled[name], name))
     return [
         TypeScore(type=name, labeled=labeled[name], hit=hit[name], found=found[name], right=right[name], looked_for=name in known)

@@ -39,6 +39,8 @@ class ImportRules:
     """Countries whose phone numbers are known without a country code."""
     types: tuple[str, ...] = pii.DEFAULT_TYPES
     """Kinds of personal data looked for."""
+    names: pii.Finder | None = None
+    """A finder of people's names (``pii_names.spacy_names``); None looks for none."""
     fewshot_sets: int = 0
     """Further examples a few-shot template gives, with other choices of what is shown (spec A8)."""
     fewshot_shots: int = 2
@@ -231,7 +233,7 @@ def _examined(row: PromptInput, content: PromptContent, meta: Mapping[str, Any],
 
 
 def _find(text: str, rules: ImportRules) -> list[pii.PiiSpan]:
-    return pii.find_pii(text, types=rules.types, regions=rules.regions)
+    return pii.find_pii(text, types=rules.types, regions=rules.regions, further=(rules.names,) if rules.names else ())
 
 
 def _parts(content: PromptContent) -> list[str]:

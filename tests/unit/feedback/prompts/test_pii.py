@@ -158,7 +158,7 @@ def test_types_that_are_looked_for_reach_95_percent_recall_on_presidios_sentence
     for kind in ("email", "phone", "card", "iban", "ip", "national_id"):
         assert (by_type[kind].recall or 0) >= 0.95, kind
         assert (by_type[kind].precision or 0) >= 0.95, kind
-    assert not by_type["person"].looked_for
+    assert not by_type["name"].looked_for
 
 
 @pytest.mark.parametrize(
