@@ -19,6 +19,7 @@ from instructloop.feedback.database import insert_if_new
 from instructloop.feedback.exchange.gather import NAMED_MODEL
 from instructloop.feedback.exchange.incoming import Incoming, Lineage, OutputLineage
 from instructloop.feedback.ids import new_id, now_ms
+from instructloop.feedback.prompts.lengths import ESTIMATE
 from instructloop.formats.loaded import RowProblemError
 
 IMPORTED = "imported"
@@ -122,18 +123,23 @@ class Frames:
                 split=split,
                 language=lineage.language or language,
                 use_case=lineage.use_case,
-                tokens=lineage.prompt_tokens,
+                tokens=lineage.prompt_tokens if lineage.prompt_id else ESTIMATE.count(prompt_text(content)),
                 pii_status=lineage.pii_status or status,
                 pii_report=dict(report),
                 consent_id=self._consent(lineage),
                 licence=lineage.licence,
-                meta=dict(lineage.prompt_meta) if lineage.prompt_id else {IMPORTED: [lineage.prompt_meta]} if lineage.prompt_meta else {},
+                meta=dict(lineage.prompt_meta) if lineage.prompt_id else self._about(lineage),
                 created_at=lineage.created_at or now_ms(),
             )
         )
         self.session.flush()
         self.counts.prompts += 1
         return prompt_id
+
+    @staticmethod
+    def _about(lineage: Lineage) -> dict[str, Any]:
+        """What is kept beside a prompt that came without an identifier."""
+        return {"token_rule": ESTIMATE.rule, **({IMPORTED: [lineage.prompt_meta]} if lineage.prompt_meta else {})}
 
     def _prefix_characters(self) -> int:
         """How many characters make relatives in this store; the prompt pipeline may have set it."""
