@@ -5,6 +5,7 @@ schemes (``python-stdnum``), IP addresses (``ipaddress``). Birth dates, street a
 read words, not checksums, and are right less often. Names need a model: ``pii_names.py``.
 """
 
+import bisect
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
@@ -47,13 +48,14 @@ def find_pii(
     unknown = set(types) - {*DEFAULT_TYPES, *OPTIONAL_TYPES}
     if unknown:
         raise ValueError(f"unknown kinds of personal data: {', '.join(sorted(unknown))}")
-    taken: list[PiiSpan] = []
+    taken: list[PiiSpan] = []  # sorted and without overlaps, so that only two neighbours of a new span matter
     wanted = [name for name in (*DEFAULT_TYPES, *OPTIONAL_TYPES) if name in types]
     for finder in (*(_finder(name, tuple(regions)) for name in wanted), *further):
         for span in sorted(finder(text), key=lambda span: (span.start - span.end, span.start)):
-            if all(span.end <= other.start or span.start >= other.end for other in taken):
-                taken.append(span)
-    return sorted(taken, key=lambda span: span.start)
+            place = bisect.bisect(taken, span.start, key=lambda other: other.start)
+            if (place == 0 or taken[place - 1].end <= span.start) and (place == len(taken) or span.end <= taken[place].start):
+                taken.insert(place, span)
+    return taken
 
 
 def _finder(name: str, regions: tuple[str, ...]) -> Finder:

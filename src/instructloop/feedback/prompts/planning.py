@@ -22,6 +22,7 @@ from instructloop.feedback.prompts.reading import PlacedPrompt
 from instructloop.feedback.prompts.rows import PromptInput
 from instructloop.feedback.records import PREFIX_CHARACTERS, nfc, prefix_key, prompt_sha256
 
+_MOST_ROUNDS = 10
 Relation = Literal["known", "exact", "prefix", "near"]
 
 
@@ -213,7 +214,7 @@ def _examined(row: PromptInput, content: PromptContent, meta: Mapping[str, Any],
         status, report = "quarantined", {"by": "rules", "spans": spans}
         if rules.personal == "redact":
             status, content = "redacted", redacted(content, rules)
-            response = response and pii.redact(response, _find(response, rules))
+            response = response and _blacked_out(response, rules)
     text = prompt_text(content)
     further = {"id": row.external_id} if row.external_id else {}
     return NewPrompt(
@@ -243,10 +244,19 @@ def _parts(content: PromptContent) -> list[str]:
 def redacted(content: PromptContent, rules: ImportRules | None = None) -> PromptContent:
     """The prompt with all personal data blacked out, message by message."""
     rules = rules or ImportRules()
-
-    def black_out(text: str) -> str:
-        return pii.redact(text, _find(text, rules))
-
     if isinstance(content, str):
-        return black_out(content)
-    return tuple(Message(message.role, black_out(message.content)) for message in content)
+        return _blacked_out(content, rules)
+    return tuple(Message(message.role, _blacked_out(message.content, rules)) for message in content)
+
+
+def _blacked_out(text: str, rules: ImportRules) -> str:
+    """Redacted until nothing is found: what overlapped a number that is gone may be found only now.
+
+    The rounds are bounded because a model of names may take ``[NAME]`` for one.
+    """
+    for _ in range(_MOST_ROUNDS):
+        spans = _find(text, rules)
+        if not spans:
+            break
+        text = pii.redact(text, spans)
+    return text

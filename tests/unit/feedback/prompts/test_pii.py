@@ -1,11 +1,15 @@
 """Personal data: a planted corpus with check digits computed here, hard negatives, redaction."""
 
+import itertools
 import random
 import string
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from instructloop.core.errors import DataError
 from instructloop.feedback.prompts import find_pii, redact, score_file
@@ -276,3 +280,21 @@ def test_a_labeled_file_that_does_not_fit_is_refused_with_its_line(tmp_path: Pat
     file.write_text('{"text": "fine", "spans": []}\n' + line + "\n")
     with pytest.raises(DataError, match=f"labeled.jsonl:2: {said}"):
         score_file(file)
+
+
+@given(st.text(alphabet="0123456789 .-+()@:/abA\n", max_size=120))
+@settings(max_examples=200, deadline=None)
+def test_spans_are_in_order_do_not_overlap_and_say_what_stands_there(text: str) -> None:
+    spans = find_pii(text, types=(*DEFAULT_TYPES, *OPTIONAL_TYPES))
+    assert all(text[span.start : span.end] == span.value for span in spans)
+    assert all(first.end <= second.start for first, second in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize(
+    "part", ["a@b.co ", "1", "1-", "a.", "x@a.", "1:", "GB29 ", "call 12 34 ", "4111 1111 1111 1111 ", "id 12345678901 ", "(1", "1.2.3."]
+)
+def test_a_hostile_text_of_64_kilobytes_is_looked_through_in_a_moment(part: str) -> None:
+    text = part * (64_000 // len(part))
+    start = time.process_time()
+    find_pii(text, types=(*DEFAULT_TYPES, *OPTIONAL_TYPES))
+    assert time.process_time() - start < 5.0  # quadratic searches would take minutes

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from instructloop.core.errors import ConfigError
-from instructloop.feedback.prompts import Defaults, ImportRules, Plan, TokenCounter, plan_import, read_inputs
-from instructloop.feedback.prompts.planning import KnownPrompt
+from instructloop.feedback.prompts import Defaults, ImportRules, Plan, TokenCounter, find_pii, plan_import, read_inputs
+from instructloop.feedback.prompts.planning import KnownPrompt, redacted
 from instructloop.feedback.records import prefix_key, prompt_sha256
 
 STORY = "Write a short story where a bear goes to the beach, makes friends with a seal, and then returns home before it rains."
@@ -117,3 +119,9 @@ def test_a_prompt_of_nobody_is_its_own_owner(tmp_path: Path) -> None:
 def test_rules_out_of_range_are_refused(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         ImportRules(**options)
+
+
+@given(st.text(alphabet="0123456789 .-+()@:/abA\n", max_size=120))
+@settings(max_examples=200, deadline=None)
+def test_nothing_personal_is_left_in_a_redacted_prompt(text: str) -> None:
+    assert find_pii(str(redacted(text))) == []
