@@ -8,17 +8,27 @@ from instructloop.feedback.answers import DemonstrationAnswer, RankingAnswer, Ra
 from instructloop.testing.server import RunningServer, sign_in
 from instructloop.testing.tasks import answers_in, order_shown, seed_queue
 
-KINDS = {"demonstration": 0, "edit": 1, "critique": 3, "rank": 4, "rate": 2, "rate_and_rank": 3, "pairwise": 2, "instruction": 0, "toxicity": 2}
+KINDS = {
+    "demonstration": 0,
+    "edit": 1,
+    "critique": 3,
+    "rank": 4,
+    "rate": 2,
+    "rate_and_rank": 3,
+    "pairwise": 2,
+    "instruction": 0,
+    "toxicity": 2,
+}
 
 
 def fill_in(page: Page) -> None:
     """Choose the last option of every question, write into every text."""
-    groups = page.locator("[data-form] fieldset.choice")
+    groups = page.locator("[data-form] fieldset:has(input[type=radio])")
     for place in range(groups.count()):
         last = groups.nth(place).locator("input").last
         last.focus()
         last.press("Space")
-    selects = page.locator("[data-form] [data-field] select, [data-form] select[data-field]")
+    selects = page.locator("[data-form] fieldset select")
     for place in range(selects.count()):
         selects.nth(place).select_option(index=1)
     for area in page.locator("[data-form] textarea:visible").all():

@@ -1,5 +1,6 @@
 """Rendering: templates with autoescape, addresses of static files that change with their content, the navigation."""
 
+import gzip
 import hashlib
 import mimetypes
 from collections.abc import Mapping, Sequence
@@ -49,7 +50,7 @@ class Pages:
         )
         self.environment.globals.update(static=self.static, charts=charts, version=__version__)
         self.environment.filters.update(markdown=markdown.safe_html, visible=markdown.visible, model_markdown=markdown.model_html)
-        self.environment.filters.update(moment=times.moment, span=times.span)
+        self.environment.filters.update(moment=times.moment, span=times.span, pairs=_pairs)
 
     def static(self, name: str) -> str:
         """The address of a static file, ``web/base.css``: it changes with the room's content, so it may be kept for a year.
@@ -148,7 +149,9 @@ def _version(folder: Path) -> str:
 
 
 def _server(room: Room) -> Any:
+    """Static files, compressed once at the start. Pages themselves are not: their size must not betray what a form token is like."""
     files = {file.relative_to(room.folder).as_posix(): file for file in room.folder.rglob("*") if file.is_file()}
+    packed = {name: gzip.compress(file.read_bytes(), mtime=0) for name, file in files.items() if file.suffix in {".css", ".js", ".svg"}}
 
     async def serve(request: Request) -> Response:
         file = files.get(request.path_params["path"])  # only what was there at the start: no path leaves the folder
@@ -156,6 +159,18 @@ def _server(room: Room) -> Any:
             return Response(status_code=404)
         fresh = request.path_params["version"] == room.version
         kind = "text/javascript" if file.suffix in {".js", ".mjs"} else mimetypes.guess_type(file.name)[0]
-        return FileResponse(file, headers={"cache-control": IMMUTABLE if fresh else "no-cache"}, media_type=kind)
+        headers = {"cache-control": IMMUTABLE if fresh else "no-cache"}
+        small = packed.get(request.path_params["path"])
+        if small is None:
+            return FileResponse(file, headers=headers, media_type=kind)
+        headers["vary"] = "Accept-Encoding"
+        if "gzip" not in request.headers.get("accept-encoding", ""):
+            return FileResponse(file, headers=headers, media_type=kind)
+        return Response(small, headers={**headers, "content-encoding": "gzip"}, media_type=kind)
 
     return serve
+
+
+def _pairs(values: Sequence[str]) -> list[tuple[str, str]]:
+    """Options of a select whose values are their own names."""
+    return [(value, value.replace("_", " ")) for value in values]

@@ -69,7 +69,6 @@ export class Keymap {
       place.textContent = this.shown(place.dataset.key, "⇧");
       place.hidden = !place.textContent || !(place.dataset.key in this.handlers || place.dataset.key in FIXED);
     }
-    for (const place of this.task.all("[data-mnemonic]")) place.hidden = !this.single;
   }
 
   run(name) {

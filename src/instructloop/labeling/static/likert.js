@@ -5,8 +5,8 @@ export function mount(task) {
   const nav = task.find("[data-steps]");
   let current = null;
 
-  const groups = (step) => [...step.querySelectorAll("[data-field]")].filter((field) => !field.closest("[hidden]") && !field.closest(".remark"));
-  const answered = (field) => (field.matches("select") ? field.value !== "" : field.querySelector("input:checked") !== null);
+  const groups = (step) => [...step.querySelectorAll("fieldset")].filter((group) => !group.hidden);
+  const answered = (group) => (group.querySelector("select") ? group.querySelector("select").value !== "" : group.querySelector("input:checked") !== null);
 
   function complete(step) {
     if (step.dataset.step !== "ranking") return groups(step).every(answered);
@@ -58,7 +58,7 @@ export function mount(task) {
 
   /** F, then the flag's letter: yes, no, not applicable, round and round. */
   function toggle(step, key) {
-    const row = [...step.querySelectorAll("[data-flag]")].find((one) => !one.hidden && one.querySelector("[data-mnemonic]")?.dataset.mnemonic === key);
+    const row = [...step.querySelectorAll("[data-flag]")].find((one) => !one.hidden && one.dataset.mnemonic === key);
     if (!row) return task.say(`no flag has the letter ${key}`);
     const select = row.querySelector("select");
     if (select) return select.focus();
@@ -66,7 +66,7 @@ export function mount(task) {
     const next = inputs[(inputs.findIndex((input) => input.checked) + 1) % inputs.length];
     task.choose(next.name, next.value);
     row.scrollIntoView({ block: "nearest" });
-    task.say(`${row.querySelector("legend").textContent}: ${next.parentElement.textContent.trim()}`);
+    task.say(`${row.dataset.name}: ${next.parentElement.textContent.trim()}`);
   }
 
   function restNo(step) {
@@ -85,6 +85,13 @@ export function mount(task) {
     }
   }
 
+  for (const row of task.all("[data-flag]")) {
+    const legend = row.querySelector("legend");
+    row.dataset.name = legend.textContent.trim();
+    if (row.dataset.mnemonic) legend.prepend(Object.assign(document.createElement("kbd"), { textContent: row.dataset.mnemonic.toUpperCase(), hidden: !task.keys.single }), " ");
+    const help = row.querySelector(".help") ?? task.find(`[data-flag="${row.dataset.flag}"] .help`);
+    if (help && help.parentElement !== row) row.append(help.cloneNode(true));
+  }
   for (const step of steps) {
     const button = document.createElement("button");
     button.type = "button";
@@ -99,8 +106,7 @@ export function mount(task) {
     if (!current || complete(current)) show(steps.find((step) => !complete(step)) ?? steps.at(-1), { focus: false });
   });
   task.on(task, "refused", (event) => {
-    const field = event.detail[0] && task.find(`[data-error-for="${CSS.escape(event.detail[0].field)}"]`);
-    const step = field?.closest("[data-step]");
+    const step = task.place(event.detail[0]?.field)?.closest("[data-step]");
     if (step) show(step, { focus: false });
   });
   applies();

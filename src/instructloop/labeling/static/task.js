@@ -1,8 +1,7 @@
 // One task page: opens it, sends it in the background, swaps in the next one. Without this file the form does the same in two round trips.
 
-import { Drafts } from "./draft.js";
+import { Clock, Drafts } from "./draft.js";
 import { Keymap } from "./keymap.js";
-import { Clock } from "./timer.js";
 
 const CONTROL = new Set(["form_token", "idem_key", "ui_version", "active_ms", "wall_ms", "base_rev"]);
 const RETRY_MS = [1000, 2000, 4000, 8000];
@@ -33,6 +32,13 @@ export class Task extends EventTarget {
 
   all(selector) {
     return [...this.root.querySelectorAll(selector)];
+  }
+
+  /** The element that a field's message belongs to: its group of radios, its text. */
+  place(name) {
+    const named = name ? this.form.elements.namedItem(name) : null;
+    const field = named instanceof RadioNodeList ? named[0] : named;
+    return field?.closest("fieldset") ?? field;
   }
 
   /** What has been entered, field by field. */
@@ -159,22 +165,27 @@ export class Task extends EventTarget {
   }
 }
 
+const placed = (task, name) => task.find(`[data-error-for="${CSS.escape(name)}"]`);
+
 /** Messages of a refused form, each beside its field. */
 function showErrors(task, errors) {
-  for (const place of task.all("[data-error-for]")) place.hidden = true;
+  for (const old of task.all("[data-error-for]")) old.remove();
   for (const { field, message, hint } of errors) {
-    const place = task.find(`[data-error-for="${CSS.escape(field)}"]`);
+    const place = task.place(field);
     if (!place) continue;
-    place.textContent = hint ? `${message}. ${hint}` : message;
-    place.hidden = false;
+    const line = document.createElement("p");
+    line.className = "problem";
+    line.dataset.errorFor = field;
+    line.textContent = hint ? `${message}. ${hint}` : message;
+    place.after(line);
   }
   const n = errors.length;
   task.notice("bad", "errors", n === 1 ? `Not sent yet: ${errors[0].message}.` : `Not sent yet: ${n} fields need an answer.`);
   task.dispatchEvent(new CustomEvent("refused", { detail: errors }));
-  const first = errors[0] && task.find(`[data-field="${CSS.escape(errors[0].field)}"]`);
+  const first = task.place(errors[0]?.field);
   if (first) {
     first.scrollIntoView({ block: "center" });
-    const focusable = first.matches("textarea, select, input") ? first : first.querySelector("input");
+    const focusable = first.matches("textarea, select, input") ? first : first.querySelector("input, select");
     focusable?.focus({ preventScroll: true });
   }
 }
@@ -229,16 +240,18 @@ function swap(html, url) {
   (main.querySelector("[data-heading]") ?? main).focus({ preventScroll: true });
 }
 
+/** A long text scrolls within its frame; a button lays it open. */
 function texts(task) {
   for (const box of task.all("[data-text]")) {
-    const button = box.parentElement.querySelector("[data-expand]");
-    const measure = () => {
+    const button = Object.assign(document.createElement("button"), { type: "button", className: "quiet unfold", hidden: true, textContent: "Show all" });
+    button.dataset.expand = "";
+    box.after(button);
+    new ResizeObserver(() => {
       button.hidden = !box.classList.contains("open") && box.scrollHeight <= box.clientHeight + 4;
-    };
+    }).observe(box);
     button.onclick = () => {
       button.textContent = box.classList.toggle("open") ? "Show less" : "Show all";
     };
-    new ResizeObserver(measure).observe(box);
   }
 }
 
@@ -262,7 +275,7 @@ async function open(root) {
   if (!root) return;
   const task = new Task(root);
   current = task;
-  for (const part of task.all(".js-only")) if (!part.matches("[data-expand], [data-contradiction]")) part.hidden = false;
+  for (const part of task.all(".js-only")) part.hidden = false;
   task.clock = new Clock(task);
   task.keys = new Keymap(task);
   task.drafts = new Drafts(task);
@@ -274,9 +287,7 @@ async function open(root) {
       if (button) button.disabled = false;
     }
     task.known = task.values();
-    const name = event.target.name;
-    const place = name && task.find(`[data-error-for="${CSS.escape(name)}"]`);
-    if (place) place.hidden = true;
+    if (event.target.name) placed(task, event.target.name)?.remove();
     task.dispatchEvent(new Event("change"));
   });
   task.on(task.form, "submit", (event) => {

@@ -29,7 +29,7 @@ Worker = Annotated[Viewer, Depends(require(*WORKERS, labeling=True))]
 Form = Annotated[FormData, Depends(posted_form)]
 CONTROL = frozenset({"form_token", "idem_key", "ui_version", "active_ms", "wall_ms", "base_rev"})
 MAX_FIELD_CHARACTERS = 200_000
-MODULES = ("draft", "keymap", "timer")
+MODULES = ("draft", "keymap")
 
 
 @dataclass(frozen=True, slots=True)

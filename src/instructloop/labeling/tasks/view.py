@@ -202,7 +202,7 @@ def flag_labels() -> dict[str, str]:
 
 def option_labels(options: Sequence[str]) -> list[tuple[str, str, str]]:
     """(value, shown, title) of a field's options."""
-    return [(value, OPTION_NAMES.get(value, value.replace("_", " ")), "not applicable" if value == "na" else "") for value in options]
+    return [(value, OPTION_NAMES.get(value, value.replace("_", " ")), "") for value in options]
 
 
 def changes(before: str, after: str) -> list[tuple[str, str]]:
