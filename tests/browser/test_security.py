@@ -126,7 +126,9 @@ def test_hostile_prompts_outputs_and_guidelines_stay_text(
     assert "\u202e" not in page.inner_text("main")
     assert "script" not in page.title().lower() or page.title().count("<") == page.title().count(">")
     assert "evil" not in page.title(), "no model text in the title"
-    tall = page.evaluate("Math.max(...[...document.querySelectorAll('[data-text], .model-text .text')].map(one => one.getBoundingClientRect().height))")
+    tall = page.evaluate(
+        "Math.max(...[...document.querySelectorAll('[data-text], .model-text .text')].map(one => one.getBoundingClientRect().height))"
+    )
     assert page.locator("[data-text]").count() >= k
     assert 0 < tall <= 700, "a 200 kB output does not push everything else away"
     assert_accessible(page)
@@ -173,7 +175,7 @@ def test_the_whole_way_in_with_a_browser(browser: Browser, tmp_path: Any) -> Non
         page.fill("#f-password", "nine small herons sleep")
         page.fill("#f-repeat", "nine small herons sleep")
         page.keyboard.press("Enter")
-        page.wait_for_url("**/work")
+        page.wait_for_url("**/home")
         assert_accessible(page)
         context.close()
 

@@ -25,6 +25,7 @@ from instructloop.web.settings import ServerSettings
 
 HERE = Path(__file__).parent
 NAVIGATION: Final = (
+    pages.NavItem("/home", "Home", frozenset({"labeler", "adjudicator"})),
     pages.NavItem("/work", "Work", frozenset(WORKERS)),
     pages.NavItem("/messages", "Messages", frozenset(WORKERS)),
     pages.NavItem("/admin", "Project", frozenset({*STAFF, "viewer"})),

@@ -35,7 +35,7 @@ def health(visitor: Anyone) -> Response:
 @router.get("/")
 def start(viewer: Member) -> Response:
     """The page a role works on."""
-    return see_other("/work" if viewer.role in {"labeler", "adjudicator"} else "/admin")
+    return see_other("/home" if viewer.role in {"labeler", "adjudicator"} else "/admin")
 
 
 @router.get("/login")
