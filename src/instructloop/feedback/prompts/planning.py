@@ -82,6 +82,7 @@ class NewPrompt:
     """A prompt to be stored."""
 
     content: PromptContent
+    sha256: str
     original_sha256: str
     prefix_key: str
     row: PromptInput
@@ -180,7 +181,7 @@ def plan_import(placed: Sequence[PlacedPrompt], known: Iterable[KnownPrompt], ru
             prompts += 1
             prompt = _examined(place.row, content, meta, response, rules)
             template = (meta.get("fewshot") or {}).get("template")
-            hashes = [prompt.original_sha256, prompt_sha256(prompt.content)]
+            hashes = [prompt.original_sha256, prompt.sha256]
             relation = seen.relation(hashes, prompt.prefix_key, prompt.content, template)
             if relation is not None:
                 # the same bytes twice in one file are duplicates; only what the store held before is "known"
@@ -213,12 +214,13 @@ def _examined(row: PromptInput, content: PromptContent, meta: Mapping[str, Any],
     if spans:
         status, report = "quarantined", {"by": "rules", "spans": spans}
         if rules.personal == "redact":
-            status, content = "redacted", redacted(content, rules)
+            status, content = "redacted", nfc(redacted(content, rules))
             response = response and _blacked_out(response, rules)
     text = prompt_text(content)
     further = {"id": row.external_id} if row.external_id else {}
     return NewPrompt(
         content=content,
+        sha256=prompt_sha256(content),
         original_sha256=original,
         prefix_key=prefix_key(content, rules.prefix_chars),
         row=row,

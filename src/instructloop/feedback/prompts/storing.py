@@ -14,7 +14,7 @@ from instructloop.core.hashing import hash_bytes
 from instructloop.core.records import prompt_json, prompt_text
 from instructloop.feedback.ids import new_id, now_ms
 from instructloop.feedback.prompts.planning import NewPrompt, Plan
-from instructloop.feedback.records import nfc, prompt_sha256
+from instructloop.feedback.records import nfc
 from instructloop.feedback.schema import CompletionRow, Consent, PromptOwner, PromptRow
 
 _CHUNK = 500
@@ -25,13 +25,13 @@ FROM_TEMPLATE = "few-shot template"
 def still_new(session: Session, plan: Plan) -> Plan:
     """The plan without what another import stored since it was made; that counts as known."""
     hashes = _present(session, PromptRow.original_sha256, (prompt.original_sha256 for prompt in plan.new))
-    hashes |= _present(session, PromptRow.sha256, (prompt_sha256(prompt.content) for prompt in plan.new))
+    hashes |= _present(session, PromptRow.sha256, (prompt.sha256 for prompt in plan.new))
     prefixes = _present(session, PromptRow.prefix_key, (prompt.prefix_key for prompt in plan.new))
     kept = []
     for prompt in plan.new:
         # examples of a known few-shot template share its prefix: only a whole equal prompt counts for them
         relative = prompt.prefix_key in prefixes and "fewshot" not in prompt.meta
-        if not relative and prompt.original_sha256 not in hashes and prompt_sha256(prompt.content) not in hashes:
+        if not relative and prompt.original_sha256 not in hashes and prompt.sha256 not in hashes:
             kept.append(prompt)
     known = plan.dropped["known"] + len(plan.new) - len(kept)
     return dataclasses.replace(plan, new=tuple(kept), dropped={**plan.dropped, "known": known})
@@ -66,15 +66,14 @@ def store_prompts(session: Session, prompts: Sequence[NewPrompt], *, owners: Map
     completions: list[dict[str, Any]] = []
     now = now_ms()
     for prompt in prompts:
-        content = nfc(prompt.content)
-        messages = prompt_json(content)
+        messages = prompt_json(prompt.content)
         owner, notice = owners[prompt.owner], prompt.row.consent
         rows.append(
             {
                 "id": new_id(),
-                "text": prompt_text(content),
+                "text": prompt_text(prompt.content),
                 "messages": None if isinstance(messages, str) else messages,
-                "sha256": prompt_sha256(content),
+                "sha256": prompt.sha256,
                 "original_sha256": prompt.original_sha256,
                 "prefix_key": prompt.prefix_key,
                 "source": prompt.row.source,

@@ -73,6 +73,22 @@ def test_csv_and_parquet_give_the_same_rows_as_jsonl(tmp_path: Path) -> None:
     assert read[0] == read[1] == read[2]
 
 
+def test_a_folder_written_by_datasets_and_a_split_of_it_are_read(tmp_path: Path) -> None:
+    import pyarrow
+
+    for split, text in (("train", "Say hello."), ("test", "Say bye.")):
+        folder = tmp_path / "saved" / split
+        folder.mkdir(parents=True)
+        table = pyarrow.Table.from_pylist([{"prompt": text, "owner": "L1"}])
+        with pyarrow.OSFile(str(folder / "data.arrow"), "wb") as sink, pyarrow.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
+    (tmp_path / "saved" / "dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
+    defaults = Defaults(source="labeler")
+    assert [row.content for _, row in read_inputs(tmp_path / "saved", defaults)] == ["Say hello."]
+    assert [row.content for _, row in read_inputs(f"{tmp_path / 'saved'}#test", defaults)] == ["Say bye."]
+
+
 def test_consent_may_come_in_flat_columns(tmp_path: Path) -> None:
     file = tmp_path / "prompts.csv"
     file.write_text("prompt,source,user,consent_version,consent_at,consent_scope\nHello there,api,bob,v2,2026-01-31T13:00:00+01:00,eval\n")
