@@ -169,12 +169,12 @@ def _people(responses: Any, notes: Notes) -> list[tuple[Any, str | None, Answers
     """(user, status, answers by question) of everybody who submitted; drafts and discarded ones are listed as left out."""
     people: list[tuple[Any, str | None, Answers]] = []
     if isinstance(responses, Mapping):
-        by_user: dict[Any, Answers] = {}
+        by_user: dict[str, tuple[Any, Answers]] = {}
         for question, answers in responses.items():
             for answer in listed(answers, f"responses.{question}"):
                 found = mapping(answer, f"responses.{question}")
-                by_user.setdefault(found.get("user_id"), {})[str(question)] = found.get("value")
-        return [(user, None, answers) for user, answers in by_user.items()]
+                by_user.setdefault(repr(found.get("user_id")), (found.get("user_id"), {}))[1][str(question)] = found.get("value")
+        return [(user, None, answers) for user, answers in by_user.values()]
     for number, response in enumerate(listed(responses, "responses")):
         found = mapping(response, f"responses[{number}]")
         values = mapping(found.get("values"), f"responses[{number}].values")
@@ -182,7 +182,7 @@ def _people(responses: Any, notes: Notes) -> list[tuple[Any, str | None, Answers
             str(name): value.get("value") if isinstance(value, Mapping) and "value" in value else value for name, value in values.items()
         }
         status = found.get("status")
-        if status not in {None, "submitted"}:
+        if status not in (None, "submitted"):
             notes.leave_out(f"{status}_responses", f"responses[{number}]", f"is {status}, not submitted")
             continue
         people.append((found.get("user_id"), status, answers))
@@ -199,7 +199,7 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
         raise RowProblemError(
             "fields", f"is missing (the row has {', '.join(sorted(row)) or 'nothing'})", hint="is this an Argilla export?"
         )
-    by_user: dict[Any, dict[str, Any]] = {}
+    by_user: dict[str, dict[str, Any]] = {}
     for question in sorted(questions):
         values = listed(row[f"{question}.responses"], f"{question}.responses")
         users = listed(row.get(f"{question}.responses.users"), f"{question}.responses.users")
@@ -208,12 +208,14 @@ def _nested(row: dict[str, Any]) -> dict[str, Any]:
             raise RowProblemError(f"{question}.responses.users", f"has {len(users)} entries for {len(values)} responses")
         for number, value in enumerate(values):
             user = users[number] if users else f"{number}"
-            entry = by_user.setdefault(user, {"user_id": user, "status": states[number] if number < len(states) else None, "values": {}})
+            entry = by_user.setdefault(
+                repr(user), {"user_id": user, "status": states[number] if number < len(states) else None, "values": {}}
+            )
             entry["values"][question] = {"value": value}
     for question in sorted(lists):
         for answer in row[question]:
             entry = by_user.setdefault(
-                answer.get("user_id"), {"user_id": answer.get("user_id"), "status": answer.get("status"), "values": {}}
+                repr(answer.get("user_id")), {"user_id": answer.get("user_id"), "status": answer.get("status"), "values": {}}
             )
             entry["values"][question] = {"value": answer["value"]}
     used = {f"{question}{end}" for question in questions for end in (".responses", ".responses.users", ".responses.status")} | lists

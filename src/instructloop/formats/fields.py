@@ -59,7 +59,7 @@ def _message(value: Any, field: str) -> Message:
     if not isinstance(value, Mapping):
         raise RowProblemError(field, "must be an object with role and content")
     role = value.get("role", value.get("from"))
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise RowProblemError(f"{field}.role", f"unknown role {role!r}; known: system, user, assistant")
     content = value.get("content", value.get("value"))
     if isinstance(content, list) and all(isinstance(part, Mapping) and part.get("type") == "text" for part in content):

@@ -78,7 +78,7 @@ def _grow(flat: list[tuple[Where, Node]], skipped: list[Skip], *, skip_bad_rows:
         parent = row.get("parent_id")
         if parent is None:
             roots.append((where, nodes[row["message_id"]]))
-        elif parent in nodes:
+        elif isinstance(parent, str) and parent in nodes:
             nodes[parent]["replies"].append(nodes[row["message_id"]])
         else:
             _refuse(where, "parent_id", f"{parent!r} is no message of this file", skipped, lenient=skip_bad_rows)
@@ -110,7 +110,7 @@ def _tree(root: Node, tree: dict[str, Any], notes: Notes) -> Iterator[ForeignRec
 
 def _message(node: Node, place: str) -> Message:
     role = node.get("role")
-    if role not in _ROLES:
+    if not isinstance(role, str) or role not in _ROLES:
         raise RowProblemError(f"{place}.role", f"must be prompter or assistant, got {role!r}")
     text = check.text(check.required(node, "text"), f"{place}.text")
     return Message("user" if role == "prompter" else "assistant", text)
@@ -143,18 +143,19 @@ def _single_rankings(
     """Each person's own order, from the events of the message that was answered."""
     events = mapping(node.get("events"), "events").get("ranking")
     for event in listed(events, "events.ranking"):
-        order = listed(event.get("ranked_message_ids"), "events.ranking.ranked_message_ids")
-        places = {message: rank for rank, message in enumerate(order)}
-        ranks = dense_ranks(tuple(places.get(reply.get("message_id")) for reply in answers))
+        found = mapping(event, "events.ranking")
+        order = listed(found.get("ranked_message_ids"), "events.ranking.ranked_message_ids")
+        names = [reply.get("message_id") for reply in answers]
+        ranks = dense_ranks(tuple(order.index(name) if name in order else None for name in names))
         if sum(rank is not None for rank in ranks) < 2:
             continue
         yield Ranking(
             prompt=thread,
             completions=texts,
             ranks=ranks,
-            labeler=None if event.get("user_id") is None else str(event["user_id"]),
-            none_acceptable=bool(event.get("not_rankable")),
-            meta={TOOL: {**about, "event": event}},
+            labeler=None if found.get("user_id") is None else str(found["user_id"]),
+            none_acceptable=bool(found.get("not_rankable")),
+            meta={TOOL: {**about, "event": found}},
         )
 
 
