@@ -106,7 +106,7 @@ def render(
             "csrf_token": who.form_token if who is not None else "",
             "nav": [item for item in request.app.state.nav if viewer is not None and viewer.role in item.roles],
             "path": request.url.path,
-            "page_lang": (viewer.labeler.locale if viewer is not None and viewer.labeler is not None else "") or "en",
+            "page_lang": "en",
             **context,
         },
     )
