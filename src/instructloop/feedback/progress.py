@@ -65,12 +65,14 @@ def queue_progress(db: Database, *, now: int | None = None) -> list[QueueProgres
     states = select(Assignment.queue_id, Assignment.state, func.count()).group_by(Assignment.queue_id, Assignment.state)
     recent = (
         select(Task.queue_id, func.count(), func.min(Submission.created_at))
+        .select_from(Submission)
         .join(Task, Task.id == Submission.task_id)
         .where(Submission.rev == 1, Task.gold_id.is_(None), Submission.created_at > at - PACE_DAYS * DAY_MS)
         .group_by(Task.queue_id)
     )
     fast = (
         select(Task.queue_id, func.count())
+        .select_from(Submission)
         .join(Task, Task.id == Submission.task_id)
         .where(Submission.too_fast.is_(True))
         .group_by(Task.queue_id)

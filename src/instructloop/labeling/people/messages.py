@@ -35,7 +35,7 @@ def show_thread(request: Request, viewer: Worker, before: str = "") -> Response:
     )
 
 
-@router.post("/messages", dependencies=[Depends(limited("submit"))])
+@router.post("/messages", dependencies=[Depends(limited("message"))])
 def send_message(request: Request, viewer: Worker, form: Annotated[FormData, Depends(posted_form)]) -> Response:
     """Write to the team."""
     db: Database = request.app.state.db
