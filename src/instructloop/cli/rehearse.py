@@ -79,9 +79,11 @@ def rehearse(arguments: list[str], prog: str) -> None:
         researchers=given.researchers,
     )
     project = Project.open(given.project)
-    if not given.in_place:
+    if given.in_place:
+        db = project.database()
+    else:
         project = stage.copy_project(project, Path(given.out))
-    db = project.database()
+        db = stage.unflushed(project)
     try:
         queues = stage.open_queues(db, given.queues)
         done = stage.rehearse(db, list(queues), pool, agreement=given.agreement, tie_rate=given.tie_rate, seed=given.seed)

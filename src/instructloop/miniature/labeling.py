@@ -4,21 +4,19 @@ The store is made anew by every run of the stage, so it need not survive a power
 """
 
 import shutil
-import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import event, insert
+from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
 from instructloop.core.errors import DataError
 from instructloop.core.files import read_json, read_jsonl
 from instructloop.core.hashing import hash_bytes
 from instructloop.core.seeds import stream
-from instructloop.feedback.database import Database
 from instructloop.feedback.founding import found
 from instructloop.feedback.ids import new_id, now_ms
 from instructloop.feedback.project import Project
@@ -26,6 +24,7 @@ from instructloop.feedback.queues import NewTask, add_tasks, create_queue
 from instructloop.feedback.records import add_checkpoint, add_prompt
 from instructloop.feedback.schema import CompletionRow
 from instructloop.feedback.simulate.pool import Pool
+from instructloop.feedback.simulate.rehearsal import unflushed
 from instructloop.feedback.simulate.run import run_pool
 from instructloop.feedback.snapshots import make_snapshot
 from instructloop.miniature.labelers import LONGEST, distinct, make_labelers, simulated
@@ -67,7 +66,7 @@ def label(completions: Path, folder: Path, seed: int = 0) -> Labeled:
         raise DataError(f"{completions}: no row has two different completions", hint="sample again with a higher temperature")
     shutil.rmtree(folder, ignore_errors=True)
     project = found(folder, name="Pebble Bay")
-    db = _unflushed(project)
+    db = unflushed(project)
     try:
         queue = create_queue(db, name=QUEUE, kind="rank", extra_overlap_fraction=0.0, gold_rate=0.0, settings={"seed": seed})
         with db.write() as session:
@@ -97,16 +96,6 @@ def _usable(completions: Path) -> tuple[list[tuple[int, dict[str, Any], list[str
         else:
             rows.append((number, row, different))
     return rows, too_few
-
-
-def _unflushed(project: Project) -> Database:
-    db = project.database()
-
-    @event.listens_for(db.engine, "connect")
-    def relax(connection: sqlite3.Connection, _record: Any) -> None:
-        connection.execute("PRAGMA synchronous=OFF")
-
-    return db
 
 
 def _checkpoints(session: Session, completions: Path) -> dict[str, str]:

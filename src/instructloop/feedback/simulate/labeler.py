@@ -156,7 +156,8 @@ class SimulatedLabeler:
 
     def prompt_flags(self, prompt: Prompt) -> dict[str, str]:
         """All fields of spec B11: what the prompt's row says, else the pool's, else no."""
-        known = {flag.key: str(prompt.meta.get(flag.key, self.flags.get(flag.key, "no"))) for flag in PROMPT_FLAGS}
+        stated = {**self.flags, **prompt.meta, **(prompt.meta.get("flags") or {})}
+        known = {flag.key: str(stated.get(flag.key, "no")) for flag in PROMPT_FLAGS}
         known["use_case"] = str(prompt.meta.get("use_case") or "other")
         if known["use_case"] not in USE_CASES:
             known["use_case"] = "other"

@@ -6,12 +6,13 @@ agreement, a reward model to be trained on it. The project itself is left as it 
 
 import os
 import shutil
+import sqlite3
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import event, select
 from sqlalchemy.orm import aliased
 
 from instructloop.core.errors import ConfigError, DataError
@@ -76,6 +77,18 @@ def copy_project(project: Project, out: Path) -> Project:
         file.write(project.key.hex() + "\n")
     shutil.copy2(project.path / PROJECT_FILE, out / PROJECT_FILE)
     return Project.open(out)
+
+
+def unflushed(project: Project) -> Database:
+    """The store of a rehearsal: commits are not flushed to disk one by one, for after a power cut one would rehearse again anyway."""
+    db = project.database()
+    if db.dialect == "sqlite":
+
+        @event.listens_for(db.engine, "connect")
+        def relax(connection: sqlite3.Connection, _record: Any) -> None:
+            connection.execute("PRAGMA synchronous=OFF")
+
+    return db
 
 
 def open_queues(db: Database, names: Sequence[str] = ()) -> dict[str, str]:
@@ -152,7 +165,9 @@ def measured_agreement(db: Database, queue_ids: Sequence[str], *, kind: str = "s
     with db.read() as session:
         for task_id, submission, _, rank in session.execute(query):
             given.setdefault(task_id, {}).setdefault(submission, []).append(rank)
-    twice: dict[Hashable, list[list[int | None]]] = {task_id: list(answers.values()) for task_id, answers in given.items() if len(answers) > 1}
+    twice: dict[Hashable, list[list[int | None]]] = {
+        task_id: list(answers.values()) for task_id, answers in given.items() if len(answers) > 1
+    }
     if not twice:
         return None
     try:
