@@ -163,6 +163,7 @@ def _gold(session: Session, labeler: Labeler, queue: Queue, now: int, length: in
 
 
 def _fresh(session: Session, labeler: Labeler, queue: Queue, now: int, length: int) -> Lease | None:
+    """The most urgent task that wants an answer. Looks beyond the labeler's last one first: before it lie those they had."""
     # literals, not parameters: only so does SQLite see that the partial index ix_task_next fits
     query = (
         select(Task)
@@ -175,13 +176,24 @@ def _fresh(session: Session, labeler: Labeler, queue: Queue, now: int, length: i
     if queue.kind == "adjudicate":
         query = query.where(~exists().where(Assignment.task_id == Task.adjudicates, Assignment.labeler_id == labeler.id))
     query = query.with_for_update(of=Task, skip_locked=True, key_share=True)
-    for _ in range(_TRIES):
-        task = session.scalars(query, execution_options={"populate_existing": True}).one_or_none()
-        if task is None:
-            return None
-        if take(session, task):
-            return _hand_out(session, task, labeler, queue, now, length)
-        session.flush()  # the counter was behind the rows; take() has mended it, so the query finds another task now
+    searches = [query]
+    last = session.execute(
+        select(Task.priority, Task.id)
+        .join(Assignment, Assignment.task_id == Task.id)
+        .where(Assignment.labeler_id == labeler.id, Assignment.queue_id == queue.id, Task.gold_id.is_(None))
+        .order_by(Assignment.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if last is not None:
+        searches = [query.where(Task.priority > last.priority), query.where(Task.priority == last.priority, Task.id > last.id), query]
+    for search in searches:
+        for _ in range(_TRIES):
+            task = session.scalars(search, execution_options={"populate_existing": True}).one_or_none()
+            if task is None:
+                break
+            if take(session, task):
+                return _hand_out(session, task, labeler, queue, now, length)
+            session.flush()  # the counter was behind the rows; take() has mended it, so the query finds another task now
     return None
 
 

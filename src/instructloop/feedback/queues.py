@@ -110,7 +110,8 @@ def create_queue(
     _range("extra_overlap", extra_overlap, 0, 100)
     _range("extra_overlap_fraction", extra_overlap_fraction, 0, 1)
     _range("gold_rate", gold_rate, 0, 1)
-    _range("max_overlap", max_overlap, overlap, 100)
+    if stop_when_agreed:
+        _range("max_overlap", max_overlap, max(overlap, 2), 100)
     _range("lease_seconds", lease_seconds, 10, 86_400)
     _range("edit_minutes", edit_minutes, 0, 525_600)
     with db.write() as session:
@@ -124,7 +125,7 @@ def create_queue(
             extra_overlap_fraction=0.0 if stop_when_agreed else extra_overlap_fraction,
             extra_overlap=extra_overlap,
             stop_when_agreed=stop_when_agreed,
-            max_overlap=max_overlap,
+            max_overlap=max(max_overlap, overlap),
             gold_rate=gold_rate,
             priority=priority,
             lease_seconds=lease_seconds,

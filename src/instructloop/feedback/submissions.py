@@ -156,6 +156,7 @@ def _submit(session: Session, assignment_id: str, labeler_id: str, idem_key: str
     submission = _store(session, assignment, task, queue, answer, given, previous=None, surplus=not counts)
     if counts and task.gold_id is None:
         task.done += 1
+        task.taken = max(task.taken, task.done)
         settle(session, task, queue)
     clear_draft(session, assignment_id, given.now)
     _after(session, assignment, task, answer, queue, given.now)

@@ -1,6 +1,6 @@
 """Work to do: guidelines, fields asked, queues, tasks, leases and drafts."""
 
-from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, desc, text
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Index, UniqueConstraint, desc, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from instructloop.feedback.schema.base import Base, Created, Id, Json, JsonList, Key, Millis, between, one_of, reference
@@ -109,6 +109,7 @@ class Task(Base):
     created_at: Mapped[Created]
     __table_args__ = (
         one_of("state", TASK_STATES),
+        CheckConstraint("wanted >= 0 AND taken >= 0 AND done >= 0", name="counters_not_negative"),
         # what next_lease walks along: only tasks that still want somebody, best first
         Index(
             "ix_task_next",
@@ -171,6 +172,7 @@ class Assignment(Base):
         ),
         Index("ix_assignment_expiry", "state", "expires_at"),
         Index("ix_assignment_labeler", "labeler_id", "ended_at"),
+        Index("ix_assignment_stream", "labeler_id", "queue_id", "id"),
         Index("ix_assignment_queue", "queue_id", "state", "ended_at"),
     )
 
