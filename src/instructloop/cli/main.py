@@ -14,9 +14,10 @@ _EXTRA_OF = {
     "pyarrow": "files",
     "vaderSentiment": "lab",
     **dict.fromkeys(("sqlalchemy", "alembic"), "store"),
-    **dict.fromkeys(("phonenumbers", "stdnum", "py3langid", "datasketch"), "prompts"),
+    **dict.fromkeys(("phonenumbers", "stdnum", "py3langid"), "prompts"),
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "argon2", "markdown_it", "nh3", "zxcvbn"), "web"),
     "psycopg": "postgres",
+    "spacy": "names",
 }
 
 
