@@ -55,15 +55,12 @@ def prompts(db: Database, *, after: str = "", split: str = "", pii: str = "", us
             query = query.where(column == value)
     with db.read() as session:
         rows = session.scalars(query).all()
-        counts = dict(
-            session.execute(
-                select(CompletionRow.prompt_id, func.count())
-                .where(CompletionRow.prompt_id.in_([row.id for row in rows]))
-                .group_by(CompletionRow.prompt_id)
-            )
-            .tuples()
-            .all()
+        grouped = (
+            select(CompletionRow.prompt_id, func.count())
+            .where(CompletionRow.prompt_id.in_([row.id for row in rows]))
+            .group_by(CompletionRow.prompt_id)
         )
+        counts = {row[0]: row[1] for row in session.execute(grouped)}
     return [
         PromptLine(
             id=row.id,

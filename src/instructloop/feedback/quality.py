@@ -88,11 +88,8 @@ def quality(db: Database, labeler_id: str, *, samples: int = SAMPLES) -> Quality
         labeler = require_labeler(session, labeler_id)
         work = _work(session, labeler_id)
         too_fast = _count(session, labeler_id, too_fast=True)
-        ended = dict(
-            session.execute(select(Assignment.state, func.count()).where(Assignment.labeler_id == labeler_id).group_by(Assignment.state))
-            .tuples()
-            .all()
-        )
+        states = select(Assignment.state, func.count()).where(Assignment.labeler_id == labeler_id).group_by(Assignment.state)
+        ended = {row[0]: row[1] for row in session.execute(states)}
         golden = session.execute(
             select(GoldResult.passed, Submission.created_at, GoldResult.gold_id)
             .join(Submission, Submission.id == GoldResult.submission_id)
@@ -200,7 +197,7 @@ def lines(db: Database) -> list[Line]:
     with db.read() as session:
         people = session.scalars(select(Labeler).order_by(Labeler.code)).all()
         counts = {row[0]: row[1:] for row in session.execute(done)}
-        skips = dict(session.execute(skipped).tuples().all())
+        skips = {row[0]: row[1] for row in session.execute(skipped)}
         gold = {row[0]: row[1:] for row in session.execute(golden)}
     return [
         Line(

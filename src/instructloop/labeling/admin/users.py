@@ -44,6 +44,8 @@ def invite(request: Request, viewer: Admin, form: Form) -> Response:
     email = str(form.get("email", "")).strip()
     cohort = str(form.get("cohort", "training")) if role == "labeler" else None
     try:
+        if role not in ROLES:
+            raise DataError(f"role: {role!r} is not known", hint=f"one of {', '.join(ROLES)}")
         if cohort not in {None, "training", "heldout"}:
             raise DataError(f"cohort: {cohort!r} cannot be invited", hint="training or heldout")
         with database(request).write() as session:
