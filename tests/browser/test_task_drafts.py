@@ -29,7 +29,9 @@ def test_a_draft_is_on_the_server_within_a_second_and_back_after_reload(live_ser
     for key in ("a", "1", "2", "2"):
         page.keyboard.press(key)
     expect(page.locator("[data-saved]")).to_contain_text("saved ", timeout=10_000)
-    waited = page.evaluate("performance.getEntriesByType('resource').filter(e => e.name.endsWith('/draft')).at(-1).startTime - window.changed")
+    waited = page.evaluate(
+        "performance.getEntriesByType('resource').filter(e => e.name.endsWith('/draft')).at(-1).startTime - window.changed"
+    )
     assert 0 < waited < 1000
     body, _ = load_draft(db, assignment, person.labeler_id)
     assert body == {"rank.A": "1", "rank.B": "2", "rank.C": "2"}

@@ -29,3 +29,5 @@ class StaleDraftError(DataError):
 
 class NotEditableError(DataError):
     """An answer can no longer be edited: too late, adjudicated, or a newer revision exists (page: 409)."""
+
+    status = 409

@@ -148,7 +148,7 @@ export class Keymap {
 
   help() {
     const dialog = document.createElement("dialog");
-    dialog.className = "keys";
+    dialog.className = "keys-dialog";
     dialog.setAttribute("aria-label", "Keys");
     const rows = [];
     if (this.letters) rows.push([`${this.letters[0]}–${this.letters.at(-1)}`, "Pick an output"]);

@@ -112,7 +112,7 @@ class _Form:
         k = len(self.asked.order)
         none_acceptable = self.values.get("none_acceptable") == "yes"
         tiers: list[int | None] = [None] * k
-        for slot, name in sorted(self.by_slot("rank.{}").items()):
+        for slot, name in self.by_slot("rank.{}").items():
             if slot in left_out or (none_acceptable and not self.values.get(name)):
                 continue
             tiers[slot] = self.number(name, 1, k, f"Rank output {name[-1]}; equal ranks are a tie")
