@@ -7,16 +7,25 @@ from pathlib import Path
 import pytest
 
 from instructloop.cli.main import main
-from instructloop.config import RewardModelConfig, SampleConfig
+from instructloop.config import ComputeConfig, RewardModelConfig, SampleConfig, SamplingConfig
 from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.files import read_json
+from instructloop.core.records import Prompt, prompt_text
+from instructloop.data import TokenSequence
 from instructloop.feedback.founding import found
 from instructloop.feedback.project import Project
-from instructloop.feedback.records import add_prompt
-from instructloop.feedback.schema import CompletionRow, Evaluation, EvaluationPair, Task, TaskItem
+from instructloop.feedback.queues import NewTask, add_tasks, create_queue
+from instructloop.feedback.records import add_completion, add_prompt
+from instructloop.feedback.schema import CompletionRow, Evaluation, EvaluationPair, PromptRow, Task, TaskItem
+from instructloop.feedback.simulate import make_pool, utility_of
+from instructloop.feedback.simulate.run import run_pool
 from instructloop.feedback.snapshots import newest
+from instructloop.generation import TorchEngine
+from instructloop.models import load_causal, load_scalar
 from instructloop.recipes.from_project import with_snapshots
-from instructloop.testing import save_tiny, tiny_model, tiny_tokenizer
+from instructloop.rewards.learned import learned
+from instructloop.testing import save_tiny, tiny_codec, tiny_model, tiny_tokenizer
+from instructloop.training.rm_loss import score_sequences
 
 WORDS = ["tea", "boat", "fern", "lamp", "rope", "salt", "mill", "kite", "nest", "drum"]
 
@@ -180,3 +189,94 @@ def test_a_project_without_answers_says_what_is_missing(project: Project, model:
         with_snapshots(RewardModelConfig(model=model, data=(str(project.path),)), tmp_path / "rm")
     with pytest.raises(ConfigError, match=r"needs sample\.project"):
         SampleConfig(pairwise=True)
+
+
+def test_groups_of_labelers_are_weighted_conditioned_and_cross_validated_on_a_project(
+    project: Project, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = str(project.path)
+    assert sample(project, model, tmp_path / "s", "--max-completions", "4") == 0
+    db = project.database()
+    with db.write() as session:
+        session.query(Task).update({"wanted": 2})
+    db.close()
+    assert main(["rehearse", place, "--in-place", "--labelers", "4", "--utility", "length", "--skip-rate", "0", "--leave-rate", "0"]) == 0
+
+    assert rm(model, place, tmp_path / "w", "--group-weights", "S001", "3", "S002", "0") == 0
+    told = read_json(tmp_path / "w/result.json")["group_weights"]
+    assert told["S002"]["share"] == 0.0
+    assert told["S001"]["weight"] == pytest.approx(3 * told["everyone else"]["weight"])
+    assert told["S001"]["share"] + told["everyone else"]["share"] == pytest.approx(1.0)
+    assert rm(model, place, tmp_path / "x", "--group-weights", "S01", "3") == 2
+
+    assert rm(model, place, tmp_path / "cv", "--cross-validation-groups", "2", "--cross-validation-seeds", "1", "--max-steps", "1") == 0
+    folds = read_json(tmp_path / "cv/result.json")["cross_validation"]
+    assert sorted(code for fold in folds["folds"] for code in fold["group"]) == ["S001", "S002", "S003", "S004"]
+    assert folds["held_out_labelers"]["pairs"] > 0
+    assert folds["own_labelers"]["pairs"] > 0
+
+    assert rm(model, place, tmp_path / "c", "--group-prompt", "[{cohort}] ") == 0
+    scorer = learned(str(tmp_path / "c"), device="cpu", group="training")
+    plain = learned(str(tmp_path / "w"), device="cpu")
+    codec = tiny_codec()
+    sampled = TorchEngine(load_causal(model, ComputeConfig(device="cpu")), codec)
+    rollouts = sampled.generate([Prompt(prompt="what?")], n=1, sampling=SamplingConfig(max_new_tokens=4), seed=0)
+    direct = load_scalar(tmp_path / "c/model", ComputeConfig(device="cpu"), seed=0)
+    head, tail = codec.encode_prompt("[training] what?"), codec.encode_completion(rollouts.completions[0])
+    told_to = [TokenSequence((*head, *(tail if rollouts.ended[0] else tail[:-1])), len(head))]
+    expected = score_sequences(direct, told_to, codec.pad_id, 1024)
+    assert scorer(rollouts).scores.tolist() == pytest.approx(expected, abs=1e-5)
+    assert plain(rollouts).scores.tolist() != pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ConfigError, match="one group of labelers at a time"):
+        learned(str(tmp_path / "c"), device="cpu")
+    with pytest.raises(ConfigError, match="was not trained for groups"):
+        learned(str(tmp_path / "w"), device="cpu", group="training")
+
+
+def test_a_resumed_run_keeps_its_snapshot_whatever_was_labeled_since(project: Project, model: str, tmp_path: Path) -> None:
+    assert sample(project, model, tmp_path / "s", "--limit", "8", "--max-completions", "4") == 0
+    pool = ["--in-place", "--utility", "length", "--skip-rate", "0", "--leave-rate", "0"]
+    assert main(["rehearse", str(project.path), "--labelers", "2", *pool]) == 0
+    assert rm(model, str(project.path), tmp_path / "rm") == 0
+    first = read_json(tmp_path / "rm/config.json")["config"]["data"]
+    assert sample(project, model, tmp_path / "more", "--limit", "4", "--max-completions", "4") == 0
+    assert main(["rehearse", str(project.path), "--labelers", "2", *pool, "--seed", "1"]) == 0
+    cfg = RewardModelConfig(model=model, data=(str(project.path),))
+    assert list(with_snapshots(cfg, tmp_path / "rm", resume=True).data) == first
+    assert list(with_snapshots(cfg, tmp_path / "new").data) != first
+
+
+def test_demonstrations_of_a_project_train_sft_and_are_checked(
+    project: Project, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = project.database()
+    with db.read() as session:
+        prompts = [row.id for row in session.query(PromptRow).filter(PromptRow.pii_status == "clean").order_by(PromptRow.text)]
+    with db.write() as session:
+        drafts = [add_completion(session, prompt_id=prompt, text=f"a draft of number {n}") for n, prompt in enumerate(prompts)]
+    writing = create_queue(db, name="write", kind="demonstration", gold_rate=0, extra_overlap_fraction=0)
+    editing = create_queue(db, name="edit", kind="edit", gold_rate=0, extra_overlap_fraction=0)
+    add_tasks(db, writing, [NewTask(prompt_id=prompt) for prompt in prompts[:20]])
+    add_tasks(db, editing, [NewTask(prompt_id=p, completion_ids=(c,)) for p, c in zip(prompts[20:], drafts[20:], strict=True)])
+    pool = make_pool(
+        3, utility_of("overlap"), writer=lambda prompt, random: f"{prompt_text(prompt.prompt)} it is {random.randint(1, 10**6)}"
+    )
+    assert run_pool(db, [writing, editing], pool, 0).answers == {"demonstration": 20, "edit": 10}
+    db.close()
+
+    fast = ["--max-steps", "2", "--batch-size", "4", "--compute.device", "cpu"]
+    assert main(["train", "sft", "--model", model, "--data", str(project.path), "--out", str(tmp_path / "sft"), *fast]) == 0
+    events = [json.loads(line) for line in (tmp_path / "sft/events.jsonl").read_text().splitlines()]
+    assert any(event["kind"] == "check" and event["message"].startswith("25 demonstrations checked") for event in events)
+    # owners of the valid split validate
+    assert read_json(tmp_path / "sft/result.json")["validation"] == 5
+
+    assert rm(str(tmp_path / "sft"), str(project.path), tmp_path / "rm") == 0
+    edits = [json.loads(line) for line in (tmp_path / "rm/events.jsonl").read_text().splitlines()]
+    assert any("edits as pairs" in event["message"] for event in edits), "an edit is worth a pair"
+
+    capsys.readouterr()
+    assert main(["feedback", "check-demonstrations", str(project.path), "--json"]) in {0, 3}
+    report = json.loads(capsys.readouterr().out)
+    assert report["rows"] == 25
+    assert set(report["labelers"]) == {"S001", "S002", "S003"}

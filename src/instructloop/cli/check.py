@@ -1,4 +1,4 @@
-"""``instructloop feedback check``: what may be wrong with a project's demonstrations."""
+"""``instructloop feedback check-demonstrations``: what may be wrong with a project's demonstrations."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _NOT_BAD = frozenset({"refusal"})
 
 @dataclass(frozen=True)
 class CheckArguments:
-    """Arguments of ``feedback check``."""
+    """Arguments of ``feedback check-demonstrations``."""
 
     path: Annotated[str, tyro.conf.Positional]
     """A project folder, a snapshot, or a file of demonstrations."""
@@ -26,14 +26,14 @@ class CheckArguments:
     """Print JSON instead of tables."""
 
 
-def check(arguments: list[str], prog: str) -> int:
+def check_demonstrations(arguments: list[str], prog: str) -> int:
     """Print the findings; exit code 3 if there are any besides refusals."""
     given = parse(CheckArguments, arguments, prog)
-    from instructloop.data.quality import CHECKS, check_demonstrations
+    from instructloop.data import quality
     from instructloop.formats import read_demonstrations
 
     rows = read_demonstrations(_file(given.path)).records
-    report = check_demonstrations(rows)
+    report = quality.check_demonstrations(rows)
     if given.json:
         print(json.dumps(report.as_json(), indent=2, ensure_ascii=False))
     else:
@@ -44,7 +44,7 @@ def check(arguments: list[str], prog: str) -> int:
             table.add_column(name)
         for name, count in report.counts.items():
             first = next(finding for finding in report.findings if finding.check == name)
-            table.add_row(name, str(count), CHECKS[name], f"row {first.row + 1}: {first.why}")
+            table.add_row(name, str(count), quality.CHECKS[name], f"row {first.row + 1}: {first.why}")
         if report.counts:
             out.print(table)
         if report.labelers:

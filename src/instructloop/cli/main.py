@@ -62,8 +62,10 @@ VERBS: dict[str, Verb] = {
         "simulated labelers work through a copy of a project",
         "instructloop rehearse my-project --out rehearsal --agreement 0.726 --labelers 12",
     ),
-    "feedback check": Verb(
-        "check:check", "what may be wrong with demonstrations before a model inherits it", "instructloop feedback check my-project"
+    "feedback check-demonstrations": Verb(
+        "check:check_demonstrations",
+        "what may be wrong with demonstrations before a model inherits it",
+        "instructloop feedback check-demonstrations my-project",
     ),
     "chat": Verb("chat:chat", "talk to a model", "instructloop chat runs/first/stages/ppo_ptx"),
     "evaluate": Verb(

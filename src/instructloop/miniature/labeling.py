@@ -101,9 +101,9 @@ def _usable(completions: Path) -> tuple[list[tuple[int, dict[str, Any], list[str
 def _checkpoints(session: Session, completions: Path) -> dict[str, str]:
     """The models that the completions came from, where a run of ``sample`` says so: path as it stands in the rows -> identifier."""
     run = enclosing_run(completions)
-    if run is None:
+    if run is None or read_json(run / LINEAGE_FILE)["stage"] != "sample":
         return {}
-    names = read_json(run / "config.json").get("models", [])
+    names = read_json(run / "config.json")["config"]["models"]
     found_ids: dict[str, str] = {}
     for parent in read_parents(run):
         kind, _, number = parent.role.partition(":")

@@ -57,7 +57,7 @@ def _begun(out: Path, field: str, resume: bool, *paths: str) -> Any:
     file = out / _CONFIG_FILE
     if not resume or not file.is_file() or not any(is_project(path) for path in paths):
         return None
-    return read_json(file).get(field)
+    return read_json(file)["config"].get(field)
 
 
 def snapshot_of(path: str) -> str:
