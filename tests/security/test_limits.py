@@ -13,6 +13,8 @@ from instructloop.feedback import rate_limits
 from instructloop.feedback.database import Database
 from instructloop.feedback.project import Project
 from instructloop.feedback.schema import RateLimit
+from instructloop.web.limits import neighbourhood
+from instructloop.web.settings import LIMITS
 
 MINUTE = 60_000
 START = 1_700_000_000_000
@@ -107,9 +109,23 @@ def test_a_forwarded_address_is_not_believed(client: Callable[..., Any]) -> None
     assert codes[-1] == 429
 
 
-def test_every_limit_that_is_declared_is_used_somewhere() -> None:
-    from instructloop.web.settings import LIMITS
+@pytest.mark.parametrize(
+    ("host", "counted"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:aaaa::1", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:bbbb:cccc:dddd:eeee", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_a_whole_ipv6_network_counts_as_one_address(host: str, counted: str) -> None:
+    assert neighbourhood(host) == counted
 
+
+def test_every_limit_is_used_by_a_route() -> None:
     package = Path(rate_limits.__file__).parents[1]
-    text = "".join(file.read_text(encoding="utf-8") for file in package.rglob("*.py") if file.name != "settings.py")
-    assert [name for name in LIMITS if f'"{name}"' not in text] == []
+    text = "".join(file.read_text(encoding="utf-8") for file in (package / "labeling").rglob("*.py"))
+    used = set(re.findall(r'limited\("(\w+)"\)|(?:limits\.spend|spend),? ?\(?request, "(\w+)"', text))
+    assert {name for pair in used for name in pair if name} == set(LIMITS)

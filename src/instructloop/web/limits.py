@@ -1,6 +1,7 @@
 """Rate limits at the door of a route."""
 
 import hashlib
+import ipaddress
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -36,7 +37,20 @@ def key_of(request: Request, name: str, who: str) -> str:
 
 def address(request: Request) -> str:
     """The address a request comes from: the peer's, unless the server was told to believe its proxy."""
-    return request.client.host if request.client is not None else "local"
+    return neighbourhood(request.client.host) if request.client is not None else "local"
+
+
+def neighbourhood(host: str) -> str:
+    """What counts as one address: an IPv4 address, or the /64 of an IPv6 one, which a single household can fill at will."""
+    try:
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(ipaddress.ip_network((found, 64), strict=False))
 
 
 class Limited:
