@@ -150,6 +150,41 @@ def test_an_ended_login_keeps_the_draft_and_goes_on_after_logging_in_elsewhere(l
     db.close()
 
 
+def test_looking_away_saves_and_does_not_turn_the_tab_against_itself(live_server: RunningServer, open_page: OpenPage) -> None:
+    db = live_server.project.database()
+    page, _ = task_page(open_page, sign_in(live_server.project), seed_queue(db, "demonstration", tasks=1))
+    for word in ("one", " two", " three"):
+        page.locator("#text").press_sequentially(word)
+        page.evaluate(
+            """Object.defineProperty(document, 'visibilityState', {value: 'hidden', configurable: true});
+            document.dispatchEvent(new Event('visibilitychange')); delete document.visibilityState"""
+        )
+    page.wait_for_timeout(1200)
+    expect(page.locator("[data-saved]")).to_contain_text("saved ")
+    expect(page.locator('[data-notice="stale"]')).to_have_count(0)
+    db.close()
+
+
+def test_an_edit_is_drafted_too_and_survives_a_reload(live_server: RunningServer, open_page: OpenPage) -> None:
+    db = live_server.project.database()
+    queue_id = seed_queue(db, "demonstration", tasks=1)
+    page, _ = task_page(open_page, sign_in(live_server.project), queue_id)
+    page.locator("#text").fill("first")
+    page.keyboard.press("Control+Enter")
+    page.get_by_role("link", name="Edit last answer").click()
+    page.wait_for_selector("[data-ready]")
+    page.locator("#text").fill("first, but better")
+    expect(page.locator("[data-saved]")).to_contain_text("saved ")
+    page.reload()
+    page.wait_for_selector("[data-ready]")
+    expect(page.locator("#text")).to_have_value("first, but better")
+    assert answers_in(db, queue_id) == [DemonstrationAnswer(text="first")]
+    page.keyboard.press("Control+Enter")
+    page.wait_for_selector("[data-receipt]")
+    assert answers_in(db, queue_id) == [DemonstrationAnswer(text="first, but better")]
+    db.close()
+
+
 def test_clicking_three_times_sends_one_answer(live_server: RunningServer, open_page: OpenPage) -> None:
     db = live_server.project.database()
     queue_id = seed_queue(db, "pairwise", tasks=3)

@@ -1,5 +1,7 @@
 """Forms of the task pages: letters become slots, every mistake is named beside its field, what was sent can be shown again."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -149,7 +151,7 @@ def questions(draw: st.DrawFn) -> tuple[str, Answer, Asked]:
     kinds: dict[str, Answer] = {
         "demonstration": DemonstrationAnswer(text=draw(text)),
         "edit": DemonstrationAnswer(text=draw(text), edited_from=order[0]),
-        "critique": CritiqueAnswer(texts=tuple([draw(text), *[""] * (k - 1)])),
+        "critique": CritiqueAnswer(texts=(draw(text), *[""] * (k - 1))),
         "rank": ranking,
         "rate": RatingAnswer(prompt_flags=prompt, outputs=outputs),
         "rate_and_rank": RatingAnswer(prompt_flags=prompt, outputs=outputs, ranking=ranking),
@@ -178,7 +180,5 @@ def test_a_comparison_survives_being_shown_again(winner: str, order: list[int]) 
 def test_no_form_however_strange_becomes_more_than_a_refusal(values: dict[str, str]) -> None:
     for kind in ("rank", "rate_and_rank", "pairwise", "toxicity", "critique", "adjudicate", "instruction", "demonstration"):
         order = (0, 1) if kind != "demonstration" else ()
-        try:
-            parse_answer(kind, values, Asked(order=order, prompt_flags=PROMPT_FLAGS, output_flags=COMPLETION_FLAGS))
-        except FormRefusedError as error:
-            assert error.errors
+        with contextlib.suppress(FormRefusedError):
+            parse_answer(kind, values, Asked(order=order, prompt_flags=PROMPT_FLAGS, output_flags=COMPLETION_FLAGS)).check(len(order))

@@ -18,7 +18,7 @@ const time = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minu
 export class Drafts {
   constructor(task) {
     this.task = task;
-    this.key = `${PREFIX}${task.editing ? "edit:" : ""}${task.id}`;
+    this.key = `${PREFIX}${task.id}`;
     this.rev = Number(task.root.dataset.rev);
     this.tries = 0;
     this.edits = 0; // counts changes, so that a save knows whether it carried the last one
@@ -28,7 +28,7 @@ export class Drafts {
     task.on(task.form, "input", () => this.changed());
     task.on(task, "change", () => this.changed());
     task.on(window, "pagehide", () => this.flush());
-    task.on(document, "visibilitychange", () => document.visibilityState === "hidden" && this.flush());
+    task.on(document, "visibilitychange", () => document.visibilityState === "hidden" && this.dirty() && this.save());
     task.on(window, "online", () => this.dirty() && this.schedule(0));
     task.signal.addEventListener("abort", () => clearTimeout(this.timer));
     prune();
@@ -59,10 +59,10 @@ export class Drafts {
     this.keep(true);
   }
 
-  /** Into this browser's storage. */
-  keep(dirty) {
+  /** Into this browser's storage. `ahead` counts saves of our own whose answer is still out: they may have raised the server's number. */
+  keep(dirty, ahead = this.saving ? 1 : 0) {
     try {
-      localStorage.setItem(this.key, JSON.stringify({ values: this.task.values(), rev: this.rev, dirty, unanswered: this.unanswered, at: Date.now() }));
+      localStorage.setItem(this.key, JSON.stringify({ values: this.task.values(), rev: this.rev, ahead, dirty, at: Date.now() }));
     } catch {
       this.show("this browser keeps nothing; the server does");
     }
@@ -70,7 +70,6 @@ export class Drafts {
 
   async save() {
     if (this.saving || this.task.sent || this.stale) return;
-    if (this.task.editing) return this.show("kept in this browser until you save the change");
     this.saving = true;
     this.sending();
     const carried = this.edits;
@@ -102,9 +101,10 @@ export class Drafts {
 
   /** The page is going away: one last message that needs no answer. */
   flush() {
-    if (!this.dirty() || this.task.sent || this.task.editing || this.stale || this.saving) return;
-    this.sending();
-    navigator.sendBeacon(`${this.task.base}/draft`, this.task.body({ base_rev: this.rev }));
+    if (!this.dirty() || this.task.sent || this.stale) return;
+    const ahead = this.saving ? 1 : 0;
+    this.keep(true, ahead + 1);
+    navigator.sendBeacon(`${this.task.base}/draft`, this.task.body({ base_rev: this.rev + ahead }));
   }
 
   /** Another tab has saved since: this one must not overwrite it. */

@@ -138,7 +138,7 @@ export class Keymap {
     const drop = this.task.find("[data-skip]");
     if (!drop) return;
     drop.open = true;
-    drop.querySelector("input").focus();
+    drop.querySelector("[type=radio]").focus();
   }
 
   guidelines() {
