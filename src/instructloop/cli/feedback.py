@@ -81,7 +81,7 @@ class ImportArguments:
     queue: str = ""
     """Beginning of the names of the queues that are made."""
     skip_bad_rows: bool = False
-    """Leave bad rows of another tool's file out and list them; nothing is dropped silently."""
+    """Leave bad rows out and list them; nothing is dropped silently."""
 
 
 def snapshot(arguments: list[str], prog: str) -> None:

@@ -15,9 +15,9 @@ from instructloop.core.hashing import hash_bytes, hash_json
 from instructloop.core.records import PromptContent, prompt_json, prompt_text
 from instructloop.feedback import labelers, records
 from instructloop.feedback import schema as table
-from instructloop.feedback.database import insert_if_new
 from instructloop.feedback.exchange.gather import NAMED_MODEL
 from instructloop.feedback.exchange.incoming import Incoming, Lineage, OutputLineage
+from instructloop.feedback.exchange.ledger import Ledger
 from instructloop.feedback.ids import new_id, now_ms
 from instructloop.feedback.prompts.lengths import ESTIMATE
 from instructloop.formats.loaded import RowProblemError
@@ -67,107 +67,113 @@ class Counts:
 class Frames:
     """Finds or enters what answers stand on, inside an open transaction."""
 
-    def __init__(self, session: Session, defaults: Defaults) -> None:
-        """Begin with nothing seen."""
+    def __init__(self, session: Session, defaults: Defaults, ledger: Ledger) -> None:
+        """Begin with what the ledger found."""
         self.session = session
+        self.ledger = ledger
         self.defaults = defaults
         self.counts = Counts()
         self._labelers: dict[str, table.Labeler] = {}
         self._queues: dict[tuple[str, str], str] = {}
         self._guidelines: dict[str, str] = {}
         self._checkpoints: dict[str, str] = {}
-        self._prefix: int | None = None
+        self._entered: dict[str, dict[str, Any]] = {}
+        self._shown = set(ledger.completions)
 
     def prompt(self, row: Incoming) -> str:
         """The row's prompt: the one with the same content, or a new one under the row's identifier."""
-        lineage = row.lineage
+        lineage, ledger = row.lineage, self.ledger
         sha = records.prompt_sha256(row.prompt)
-        if lineage.prompt_id is not None:
-            there = self.session.get(table.PromptRow, lineage.prompt_id)
-            if there is not None and there.sha256 != sha:
-                raise RowProblemError(
-                    "prompt_id", f"{lineage.prompt_id!r} is another prompt in the store", hint="the identifiers were mixed up"
-                )
-        known = self.session.scalars(select(table.PromptRow).where(table.PromptRow.sha256 == sha)).one_or_none()
-        if known is not None:
-            if lineage.prompt_meta and lineage.prompt_id is None:
-                kept = known.meta.get(IMPORTED, [])
-                if lineage.prompt_meta not in kept:
-                    known.meta = {**known.meta, IMPORTED: [*kept, lineage.prompt_meta]}
-            return known.id
-        content = records.nfc(row.prompt)
-        prefix = records.prefix_key(content, self._prefix_characters())
+        if lineage.prompt_id is not None and ledger.contents.get(lineage.prompt_id, sha) != sha:
+            raise RowProblemError(
+                "prompt_id", f"{lineage.prompt_id!r} is another prompt in the store", hint="the identifiers were mixed up"
+            )
+        if sha in ledger.prompts:
+            self._keep_beside(ledger.prompts[sha], lineage)
+            return str(ledger.prompts[sha])
+        content, prefix = records.nfc(row.prompt), ledger.prefix(row)
         # relatives get one owner, so that no prefix spans two splits
         owner = lineage.owner or self.defaults.pseudonym("owner", f"{self.defaults.tool} {prefix}")
-        settled = self.session.scalar(select(table.PromptOwner.split).where(table.PromptOwner.owner_hash == owner))
-        relatives = select(table.PromptRow.split).where(table.PromptRow.prefix_key == prefix).limit(1)
-        split = lineage.split or settled or self.session.scalar(relatives) or self.defaults.split_of(owner)
-        if settled not in (None, split):
+        split = self._split(
+            owner, lineage.split or ledger.owner_split(owner) or ledger.prefixes.get(prefix) or self.defaults.split_of(owner)
+        )
+        status, report, language = ("unchecked", {}, None) if lineage.pii_status else self.defaults.judge(content)
+        messages = prompt_json(content)
+        entered = ledger.enter(
+            table.PromptRow,
+            id=lineage.prompt_id or new_id(),
+            text=prompt_text(content),
+            messages=None if isinstance(messages, str) else messages,
+            sha256=sha,
+            prefix_key=prefix,
+            source=lineage.source or self.defaults.source,
+            kind=lineage.prompt_kind,
+            owner_hash=owner,
+            split=split,
+            language=lineage.language or language,
+            use_case=lineage.use_case,
+            tokens=lineage.prompt_tokens if lineage.prompt_id else ESTIMATE.count(prompt_text(content)),
+            pii_status=lineage.pii_status or status,
+            pii_report=dict(report),
+            consent_id=self._consent(lineage),
+            licence=lineage.licence,
+            meta=dict(lineage.prompt_meta) if lineage.prompt_id else self._about(lineage),
+            created_at=lineage.created_at or now_ms(),
+        )
+        self._entered[entered["id"]] = entered
+        ledger.prompts[sha], ledger.contents[entered["id"]], ledger.prefixes[prefix] = entered["id"], sha, split
+        self.counts.prompts += 1
+        return str(entered["id"])
+
+    def _split(self, owner: str, split: str) -> str:
+        settled = self.ledger.owner_split(owner)
+        if settled is None:
+            self.ledger.enter(table.PromptOwner, owner_hash=owner, split=split)
+            self.ledger.owners[owner] = split
+        elif settled != split:
             raise RowProblemError(
                 "split", f"is {split!r}, but other prompts of this owner lie in {settled!r}", hint="splits are by owner (spec A5)"
             )
-        insert_if_new(self.session, table.PromptOwner, {"owner_hash": owner, "split": split}, on=("owner_hash",))
-        status, report, language = ("unchecked", {}, lineage.language) if lineage.pii_status else self.defaults.judge(content)
-        messages = prompt_json(content)
-        prompt_id = lineage.prompt_id or new_id()
-        self.session.add(
-            table.PromptRow(
-                id=prompt_id,
-                text=prompt_text(content),
-                messages=None if isinstance(messages, str) else messages,
-                sha256=sha,
-                prefix_key=prefix,
-                source=lineage.source or self.defaults.source,
-                kind=lineage.prompt_kind,
-                owner_hash=owner,
-                split=split,
-                language=lineage.language or language,
-                use_case=lineage.use_case,
-                tokens=lineage.prompt_tokens if lineage.prompt_id else ESTIMATE.count(prompt_text(content)),
-                pii_status=lineage.pii_status or status,
-                pii_report=dict(report),
-                consent_id=self._consent(lineage),
-                licence=lineage.licence,
-                meta=dict(lineage.prompt_meta) if lineage.prompt_id else self._about(lineage),
-                created_at=lineage.created_at or now_ms(),
-            )
-        )
-        self.session.flush()
-        self.counts.prompts += 1
-        return prompt_id
+        return split
+
+    def _keep_beside(self, prompt_id: str, lineage: Lineage) -> None:
+        """Another tool's fields about a prompt that is here already."""
+        if not lineage.prompt_meta or lineage.prompt_id is not None:
+            return
+        entered = self._entered.get(prompt_id)
+        meta = entered["meta"] if entered else self.session.get_one(table.PromptRow, prompt_id).meta
+        kept = meta.get(IMPORTED, [])
+        if lineage.prompt_meta in kept:
+            return
+        changed = {**meta, IMPORTED: [*kept, lineage.prompt_meta]}
+        if entered:
+            entered["meta"] = changed
+        else:
+            self.session.get_one(table.PromptRow, prompt_id).meta = changed
 
     @staticmethod
     def _about(lineage: Lineage) -> dict[str, Any]:
         """What is kept beside a prompt that came without an identifier."""
         return {"token_rule": ESTIMATE.rule, **({IMPORTED: [lineage.prompt_meta]} if lineage.prompt_meta else {})}
 
-    def _prefix_characters(self) -> int:
-        """How many characters make relatives in this store; the prompt pipeline may have set it."""
-        if self._prefix is None:
-            rules = self.session.scalar(select(table.Setting.value).where(table.Setting.key == "prompt_rules")) or {}
-            self._prefix = int(rules.get("prefix_chars", records.PREFIX_CHARACTERS))
-        return self._prefix
-
     def _consent(self, lineage: Lineage) -> str | None:
         """The consent a row names; one that is not here is entered under its own identifier, version and scope."""
-        if lineage.consent_id is None:
-            return None
-        if self.session.get(table.Consent, lineage.consent_id) is None:
-            agreed = table.Consent(id=lineage.consent_id, text_version=lineage.consent_version, scope=lineage.consent_scope)
-            self.session.add(agreed)
-            self.session.flush()
-        return lineage.consent_id
+        key = lineage.consent_id
+        if key is not None and key not in self.ledger.consents:
+            self.ledger.enter(table.Consent, id=key, text_version=lineage.consent_version, scope=lineage.consent_scope)
+            self.ledger.consents.add(key)
+        return key
 
     def labeler(self, row: Incoming) -> table.Labeler:
-        """Who answered: by the row's code, or under a pseudonym of another tool's name for them."""
-        lineage = row.lineage
-        code = lineage.labeler
-        if code is None and row.who is not None:
-            code = (
-                f"{self.defaults.tool}-{self.defaults.pseudonym('labeler', f'{self.defaults.tool} {row.who}').removeprefix('sha256:')[:10]}"
-            )
-        code = code or self.defaults.labeler
-        return self.person(code, lineage.cohort or self.defaults.cohort, lineage.labeler_kind)
+        """Who answered."""
+        return self.person(self.code(row), row.lineage.cohort or self.defaults.cohort, row.lineage.labeler_kind)
+
+    def code(self, row: Incoming) -> str:
+        """The row's code, or a pseudonym of another tool's name for the person."""
+        if row.lineage.labeler is not None or row.who is None:
+            return row.lineage.labeler or self.defaults.labeler
+        tool = self.defaults.tool
+        return f"{tool}-{self.defaults.pseudonym('labeler', f'{tool} {row.who}').removeprefix('sha256:')[:10]}"
 
     def person(self, code: str, cohort: str, kind: str) -> table.Labeler:
         """A labeler by code; who is here under that code in another cohort is somebody else."""
@@ -246,32 +252,30 @@ class Frames:
     def completions(self, row: Incoming, prompt_id: str) -> tuple[str, ...]:
         """The completions that were shown, by slot."""
         ids = row.lineage.completion_ids or [new_id() for _ in row.completions]
-        there = records.completions_of(self.session, ids) if row.lineage.completion_ids else {}
         for slot, (name, text) in enumerate(zip(ids, row.completions, strict=True)):
-            fresh = self._completion(row, slot, name, text, prompt_id)
-            known = there.get(name)
-            if known is None:
-                self.session.add(fresh)
-                self.counts.completions += 1
-            elif (known.sha256, known.prompt_id) != (fresh.sha256, prompt_id):
+            clean = records.nfc(text)
+            assert isinstance(clean, str)
+            content = (hash_bytes(clean.encode()), prompt_id)
+            if self.ledger.completions.setdefault(name, content) != content:
                 raise RowProblemError(
                     f"completion_ids[{slot}]", f"{name!r} is another completion in the store", hint="the identifiers were mixed up"
                 )
-        self.session.flush()
+            if name not in self._shown:
+                self._completion(row, slot, name, clean, prompt_id)
+                self._shown.add(name)
         return tuple(ids)
 
-    def _completion(self, row: Incoming, slot: int, name: str, text: str, prompt_id: str) -> table.CompletionRow:
+    def _completion(self, row: Incoming, slot: int, name: str, text: str, prompt_id: str) -> None:
         about = row.lineage.outputs[slot] if row.lineage.outputs else OutputLineage()
         model = row.lineage.models[slot] if row.lineage.models else None
-        clean = records.nfc(text)
-        assert isinstance(clean, str)
         weights = self._weights(about, model)
-        return table.CompletionRow(
+        self.ledger.enter(
+            table.CompletionRow,
             id=name,
             prompt_id=prompt_id,
             checkpoint_id=weights,
-            text=clean,
-            sha256=hash_bytes(clean.encode()),
+            text=text,
+            sha256=hash_bytes(text.encode()),
             origin=about.origin,
             sampling=about.sampling,
             sampling_sha256=hash_json(about.sampling) if about.sampling and weights else None,
@@ -281,6 +285,7 @@ class Frames:
             tokens=about.tokens,
             meta=about.meta if weights or model is None else {**about.meta, NAMED_MODEL: model},
         )
+        self.counts.completions += 1
 
     def _weights(self, about: OutputLineage, model: str | None) -> str | None:
         """The checkpoint that made a completion, by the hash of its weights."""

@@ -9,11 +9,12 @@ import gzip
 import json
 import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from instructloop.core.errors import ConfigError, DataError, MissingExtraError
@@ -22,13 +23,15 @@ from instructloop.core.records import Prompt, PromptContent, Rating
 from instructloop.feedback import audit
 from instructloop.feedback.database import Database
 from instructloop.feedback.exchange.export import MANIFEST
-from instructloop.feedback.exchange.frames import Counts, Defaults
+from instructloop.feedback.exchange.frames import Counts, Defaults, Judge
 from instructloop.feedback.exchange.incoming import Incoming, foreign_row, own_row
 from instructloop.feedback.exchange.rows import KINDS, PRIMARY
 from instructloop.feedback.exchange.texts import check_cell
 from instructloop.feedback.exchange.writing import Writer
 from instructloop.feedback.project import Project
 from instructloop.feedback.prompts.owners import split_of
+from instructloop.feedback.records import nfc, prompt_sha256
+from instructloop.feedback.schema import PromptRow
 from instructloop.feedback.schema.people import COHORTS
 from instructloop.feedback.schema.prompts import SOURCES
 from instructloop.formats import Imported, Names, read_alpaca_eval, read_argilla, read_hh, read_label_studio, read_oasst
@@ -67,7 +70,7 @@ class ImportOptions:
     names: Mapping[str, str] | None = None
     """See the readers: ``{"prompt": "instruction"}``; ``ratings`` = ``1-7`` or ``keep``."""
     skip_bad_rows: bool = False
-    """Leave bad rows of another tool's file out and list them."""
+    """Leave bad rows out and list them; what contradicts the store or another row still stops the import."""
 
     def __post_init__(self) -> None:
         """Check the words.
@@ -82,8 +85,6 @@ class ImportOptions:
             raise ConfigError(
                 f"--labeler: {self.labeler!r} is no code", hint="letters, digits, '.', '_' and '-', no names and no addresses"
             )
-        if self.skip_bad_rows and self.tool == OWN:
-            raise ConfigError("--skip-bad-rows is for other tools' files", hint="a broken file of our own was changed; export it again")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,15 +138,16 @@ def import_feedback(
         queue=said.queue or f"import {said.tool}",
         pseudonym=project.pseudonym,
         split_of=split_of,
-        judge=judge,
+        judge=_judged(db, rows),
     )
     try:
         with db.write() as session:
-            writer = Writer(session, defaults)
+            writer = Writer(session, defaults, rows)
             for row in rows:
                 try:
                     writer.add(row)
                 except RowProblemError as problem:
+                    problem.hint = problem.hint or "mend the row; nothing was imported"
                     raise problem.as_error(row.where) from None
             writer.finish()
             detail = {"tool": said.tool, "file": source.name, "answers": writer.counts.submissions, "prompts": writer.counts.prompts}
@@ -155,6 +157,20 @@ def import_feedback(
             f"{source}: does not fit what is in the store ({error.orig})", hint="nothing was imported; is the file mixed up?"
         ) from error
     return ImportReport(counts=writer.counts, rows=len(rows), views=views, skipped=skipped, notes=notes)
+
+
+def _judged(db: Database, rows: Sequence[Incoming]) -> Judge:
+    """New prompts looked through before the transaction: on SQLite nobody else can store an answer while it lasts."""
+    unsaid = {prompt_sha256(row.prompt): row.prompt for row in rows if row.lineage.pii_status is None}
+    with db.read() as session:
+        known = set(session.scalars(select(PromptRow.sha256)))
+    found = {sha: judge(nfc(prompt)) for sha, prompt in unsaid.items() if sha not in known}
+
+    def look_up(content: PromptContent) -> tuple[str, Mapping[str, Any], str | None]:
+        sha = prompt_sha256(content)
+        return found[sha] if sha in found else judge(content)
+
+    return look_up
 
 
 def judge(content: PromptContent) -> tuple[str, Mapping[str, Any], str | None]:
@@ -182,6 +198,7 @@ def _read(source: Path, said: ImportOptions) -> tuple[list[Incoming], int, tuple
         return _read_foreign(source, said)
     files = _own_files(source) if source.is_dir() else [source]
     rows: list[Incoming] = []
+    skipped: list[Skip] = []
     views = 0
     for file in files:
         _check_size(file)
@@ -192,12 +209,15 @@ def _read(source: Path, said: ImportOptions) -> tuple[list[Incoming], int, tuple
                     raise row
                 found = own_row(where, {name: check_cell(name, cell) for name, cell in row.items()} if cells else row)
             except RowProblemError as problem:
-                raise problem.as_error(where) from None
+                if not said.skip_bad_rows:
+                    raise problem.as_error(where) from None
+                skipped.append(problem.as_skip(where))
+                continue
             if found is None:
                 views += 1
             else:
                 rows.append(found)
-    return rows, views, (), {}
+    return rows, views, tuple(skipped), {}
 
 
 def _own_files(folder: Path) -> list[Path]:

@@ -452,8 +452,13 @@ def test_words_of_the_options_are_checked() -> None:
         ImportOptions(tool="doccano")
     with pytest.raises(ConfigError, match="--labeler: 'a b' is no code"):
         ImportOptions(labeler="a b")
-    with pytest.raises(ConfigError, match="--skip-bad-rows is for other tools' files"):
-        ImportOptions(skip_bad_rows=True)
+
+
+def test_bad_rows_can_be_left_out_and_are_listed(store: Store, tmp_path: Path) -> None:
+    file = write(tmp_path / "answers.jsonl", DEMONSTRATION, without(RANKING, "ranks"), changed(VOTE, winner="?"), VOTE)
+    report = import_feedback(store.project, store.db, file, ImportOptions(skip_bad_rows=True))
+    assert report.counts.submissions == 2
+    assert [(skip.line, skip.field) for skip in report.skipped] == [(2, "ranks"), (3, "winner")]
 
 
 def test_prefix_relatives_share_an_owner_and_a_split(store: Store, tmp_path: Path) -> None:
