@@ -37,7 +37,7 @@ def throughput(request: Request, viewer: Looker) -> Response:
     found = progress.throughput(database(request), days=DAYS)
     total = [sum(values[day] for values in found.answers.values()) for day in range(len(found.days))]
     most = sorted(found.answers, key=lambda code: -sum(found.answers[code]))
-    lines = [charts.Line("all labelers", list(enumerate(map(float, total))))]
+    lines = [charts.Line("all labelers", [(float(day - DAYS + 1), float(n)) for day, n in enumerate(total)])]
     return show(
         request,
         "throughput.html",
@@ -45,7 +45,7 @@ def throughput(request: Request, viewer: Looker) -> Response:
         found=found,
         total=total,
         labelers=most,
-        line=charts.lines(f"Answers a day, {found.days[0]} to {found.days[-1]}", lines, x_label="day", y_label="answers"),
+        line=charts.lines(f"Answers a day, {found.days[0]} to {found.days[-1]}", lines, x_label="days before today", y_label="answers"),
         bars=charts.bars("Answers by labeler", [charts.Bar(code, float(sum(found.answers[code]))) for code in most[:25]]),
     )
 

@@ -13,23 +13,11 @@ from instructloop.feedback.reconcile import reconcile
 from instructloop.feedback.schema.people import COHORTS
 from instructloop.feedback.schema.prompts import SPLITS
 from instructloop.feedback.schema.work import QUEUE_KINDS
-from instructloop.labeling.admin.rooms import Form, Staff, database, number, said, show
+from instructloop.labeling.admin.rooms import KIND_NAMES, Form, Staff, database, number, said, show
 from instructloop.web.pages import see_other
 from instructloop.web.roles import Viewer
 
 router = APIRouter()
-KIND_NAMES = {
-    "demonstration": "Write an answer",
-    "rank": "Rank outputs",
-    "rate": "Rate outputs",
-    "rate_and_rank": "Rate, then rank",
-    "pairwise": "Compare two blindly",
-    "instruction": "Label the instruction",
-    "toxicity": "Toxicity",
-    "edit": "Edit an output",
-    "critique": "Criticise outputs",
-    "adjudicate": "Adjudicate",
-}
 
 
 @router.get("/admin/queues")
@@ -49,7 +37,6 @@ def _list(request: Request, viewer: Viewer, *, problem: str = "", given: Any = N
         given=given or {},
         queues=progress.queue_progress(db),
         kinds=[(kind, KIND_NAMES[kind]) for kind in QUEUE_KINDS if kind != "adjudicate"],
-        names=KIND_NAMES,
         cohorts=COHORTS,
         guidelines=sorted({row.name for row in guidelines.versions(db)}),
     )
@@ -109,7 +96,6 @@ def _one(request: Request, viewer: Viewer, queue_id: str, *, problem: str = "", 
         numbers=next(row for row in progress.queue_progress(db) if row.id == queue_id),
         leases=progress.open_leases(db, queue_id=queue_id),
         skips=progress.skip_reasons(db, queue_id=queue_id),
-        names=KIND_NAMES,
         guidelines=guidelines.versions(db),
         splits=SPLITS,
         fewest=COMPLETIONS[queue.kind][0],

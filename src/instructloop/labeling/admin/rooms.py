@@ -52,6 +52,19 @@ ROOMS: Final = (
     Room("/admin/audit", "Audit log", STAFF),
 )
 
+KIND_NAMES: Final = {
+    "demonstration": "Write an answer",
+    "rank": "Rank outputs",
+    "rate": "Rate outputs",
+    "rate_and_rank": "Rate, then rank",
+    "pairwise": "Compare two blindly",
+    "instruction": "Label the instruction",
+    "toxicity": "Toxicity",
+    "edit": "Edit an output",
+    "critique": "Criticise outputs",
+    "adjudicate": "Adjudicate",
+}
+
 
 def show(request: Request, template: str, viewer: Viewer, *, status: int = 200, **context: Any) -> HTMLResponse:
     """A page of the project with its row of rooms."""
@@ -62,7 +75,7 @@ def show(request: Request, template: str, viewer: Viewer, *, status: int = 200, 
         viewer,
         status=status,
         rooms=rooms,
-        **{"problem": "", "done": request.query_params.get("done", ""), **context},
+        **{"problem": "", "names": KIND_NAMES, "done": request.query_params.get("done", ""), **context},
     )
 
 
