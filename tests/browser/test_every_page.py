@@ -82,7 +82,10 @@ def crawl(page: Page, visit: Callable[[str], None], start: str = "/") -> list[st
     return list(seen)
 
 
-@pytest.mark.parametrize("role", ["labeler", "applicant", "adjudicator", "researcher", "admin", "viewer"])
+@pytest.mark.parametrize(
+    "role",
+    ["labeler", "applicant", "admin", *(pytest.param(role, marks=pytest.mark.slow) for role in ("adjudicator", "researcher", "viewer"))],
+)
 def test_every_page_a_role_can_reach_is_accessible_light_and_stays_on_the_server(role: str, browser: Browser, busy: RunningServer) -> None:
     context = logged_in(browser, busy, _person(busy, role), color_scheme="dark" if role in {"researcher", "applicant"} else "light")
     page = context.new_page()
