@@ -51,10 +51,13 @@ def snapshot_file(path: Path, kind: str, split: str = "train", *, optional: bool
         return path / name
     if optional:
         return None
+    hint = "label some, and look at left_out in its manifest.json for what had to stay behind"
+    if kind == "prompts":
+        hint = "customers' prompts only, unless you say otherwise: instructloop snapshot PROJECT --prompt-sources api dataset labeler"
     rows = ", ".join(f"{other} {entry['rows']}" for other, entry in files.items() if entry["rows"])
     raise DataError(
         f"the snapshot {path} has no {kind} of the split {split}; it has {rows or 'no rows'}",
-        hint="label some, and look at left_out in its manifest.json for what had to stay behind",
+        hint=hint,
     )
 
 
