@@ -47,6 +47,12 @@ export class Keymap {
     this.print();
   }
 
+  /** These commands mean nothing just now. */
+  off(...names) {
+    for (const name of names) delete this.handlers[name];
+    this.print();
+  }
+
   /** Which letters name outputs at this moment; commands give way to them. */
   claim(letters) {
     this.letters = letters;

@@ -41,6 +41,7 @@ export function mount(task) {
 
   function keys(step) {
     task.keys.claim("");
+    task.keys.off("letter", "tie", "clear", "diff");
     task.keys.on("next", () => go(1));
     task.keys.on("previous", () => go(-1));
     task.keys.on("move", () => false);
@@ -101,6 +102,7 @@ export function mount(task) {
     nav.append(button);
   }
   task.on(task, "change", refresh);
+  task.on(task, "back", () => go(-1));
   task.on(task, "filled", () => {
     refresh();
     if (!current || complete(current)) show(steps.find((step) => !complete(step)) ?? steps.at(-1), { focus: false });

@@ -84,6 +84,7 @@ export function mount(task) {
 
   function keys() {
     if (stepping()) return;
+    task.keys.off("flags", "rest_no");
     task.keys.claim(letters);
     task.keys.on("letter", (letter) => pick(letter));
     task.keys.on("next", () => scroll(1));
@@ -118,6 +119,7 @@ export function mount(task) {
   }
 
   function scroll(step) {
+    if (step < 0 && ranking?.matches(".step") && (picked ?? letters[0]) === letters[0]) return task.dispatchEvent(new Event("back"));
     const at = Math.max(letters.indexOf(picked ?? ""), step > 0 ? -1 : 0);
     pick(letters[(at + step + letters.length) % letters.length]);
   }
