@@ -4,6 +4,7 @@ from pathlib import Path
 
 from instructloop.cli.arguments import parse_stage
 from instructloop.config import SampleConfig
+from instructloop.core.files import read_json
 
 
 def sample(arguments: list[str], prog: str) -> None:
@@ -13,3 +14,6 @@ def sample(arguments: list[str], prog: str) -> None:
 
     out = run_sample(cfg, Path(given.out), resume=given.resume)
     print(out / COMPLETIONS_FILE)
+    done = read_json(out / "result.json")
+    if cfg.project:
+        print(f"{done['tasks']} tasks in the queue {done['queue']!r}; people answer them at: instructloop label {cfg.project}")

@@ -132,9 +132,19 @@ class SimulatedLabeler:
             return None
         return 1 + round(8 * min(1.0, (max(felt) - min(felt)) / (2 * self.scale)))
 
-    def answer(self, kind: str, prompt: Prompt, candidates: Sequence[Candidate], order: Sequence[int], seed: int) -> Answer:
-        """What the labeler submits for a task of a queue's kind (one of :attr:`kinds`)."""
-        felt = self.feel(prompt, candidates, order, seed) if candidates else ()
+    def answer(
+        self,
+        kind: str,
+        prompt: Prompt,
+        candidates: Sequence[Candidate],
+        order: Sequence[int],
+        seed: int,
+        *,
+        felt: Sequence[float] | None = None,
+    ) -> Answer:
+        """What the labeler submits for a task of a queue's kind (one of :attr:`kinds`); ``felt`` saves a second look at it."""
+        if felt is None:
+            felt = self.feel(prompt, candidates, order, seed) if candidates else ()
         if kind in {"demonstration", "edit"}:
             return self._write(kind, prompt, candidates, felt, seed)
         if kind == "rank":

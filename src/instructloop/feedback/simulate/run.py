@@ -294,8 +294,8 @@ class _Shift:
     def submit(self, index: int, lease: Lease, work: Work, takes: int, now: int) -> None:
         """Answer, with the time it took."""
         labeler: SimulatedLabeler = self.pool[index]
-        answer = labeler.answer(work.kind, work.prompt, work.candidates, lease.display_order, self.seed)
-        felt = labeler.feel(work.prompt, work.candidates, lease.display_order, self.seed) if len(work.candidates) > 1 else ()
+        felt = labeler.feel(work.prompt, work.candidates, lease.display_order, self.seed) if work.candidates else ()
+        answer = labeler.answer(work.kind, work.prompt, work.candidates, lease.display_order, self.seed, felt=felt)
         receipt = submit(
             self.db,
             lease.assignment_id,
