@@ -200,11 +200,12 @@ class Board {
     const start = [event.clientX, event.clientY];
     let moved = false;
     chip.setPointerCapture(event.pointerId);
-    const over = (x, y) =>
+    const within = (x, y, slack) =>
       this.columns.find((column) => {
         const box = column.getBoundingClientRect();
-        return x >= box.left && x <= box.right && y >= box.top - 24 && y <= box.bottom + 24;
+        return x >= box.left && x <= box.right && y >= box.top - slack && y <= box.bottom + slack;
       });
+    const over = (x, y) => within(x, y, 0) ?? within(x, y, 24);
     const move = (to) => {
       const [x, y] = [to.clientX - start[0], to.clientY - start[1]];
       moved ||= Math.hypot(x, y) > 4;
