@@ -128,7 +128,12 @@ def make_snapshot(
         record_export(
             session, actor=actor, purpose="snapshot", selection=chosen, rows=manifest["rows"], sha256=digest, prompt_ids=prompt_ids(files)
         )
-    write_directory(path, fill)
+    try:
+        write_directory(path, fill)
+    except OSError:
+        if path.exists():  # somebody else made the same one in the meantime
+            return open_snapshot(path)
+        raise
     return Snapshot(path, manifest)
 
 

@@ -150,13 +150,13 @@ def own_row(where: Where, row: Mapping[str, Any]) -> Incoming | None:
         RowProblemError: a field is missing, of the wrong type or out of range.
     """
     check_texts(row)
-    lineage = _lineage(row)
+    lineage, foreign = _lineage(row)
     parse = _parser(row)
     if parse is None:
         return None
     incoming = parse(where, row, lineage)
     _fit(incoming)
-    known = {*Lineage.model_fields, *_CONTRACT}
+    known = ({*Lineage.model_fields} - foreign) | _CONTRACT
     incoming.beside = {name: value for name, value in row.items() if name not in known}
     return incoming
 
@@ -188,14 +188,44 @@ def _parser(row: Mapping[str, Any]) -> Callable[[Where, Mapping[str, Any], Linea
     return _instruction if row.get("prompt_flags") is not None else _prompt
 
 
-def _lineage(row: Mapping[str, Any]) -> Lineage:
-    try:
-        return Lineage.model_validate({name: value for name, value in row.items() if value is not None})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
-        hint = "codes hold letters, digits, '.', '_' and '-'" if name == "labeler" else None
-        raise RowProblemError(name, f"{first['msg'][0].lower()}{first['msg'][1:]}, got {_short(first['input'])}", hint=hint) from None
+_BY_IDENTIFIER = ("adjudication", "evaluation", "gold", "origin", "outputs", "provenance")
+"""Fields that mean what we mean by them only in rows that we wrote."""
+_ALWAYS_OURS = {
+    "cohort",
+    "completion_ids",
+    "consent_id",
+    "guideline",
+    "labeler",
+    "owner",
+    "pii_status",
+    "queue",
+    "split",
+    "strength",
+    "surplus",
+}
+
+
+def _lineage(row: Mapping[str, Any]) -> tuple[Lineage, set[str]]:
+    """The lineage of a row, and the names in it that turned out to be somebody else's words.
+
+    A row that we wrote names its submission or prompt, and every field must be right. In other people's rows ``gold`` may be an answer
+    and ``source`` a book: there a field that is not what we mean by its name is kept as theirs.
+    """
+    given = {name: value for name, value in row.items() if value is not None}
+    ours = "submission_id" in given or "prompt_id" in given
+    foreign = set() if ours else {name for name in _BY_IDENTIFIER if name in given}
+    while True:
+        try:
+            return Lineage.model_validate({name: value for name, value in given.items() if name not in foreign}), foreign
+        except ValidationError as error:
+            first = error.errors()[0]
+            field_name = str(first["loc"][0])
+            if not ours and field_name not in _ALWAYS_OURS:
+                foreign.add(field_name)
+                continue
+            name = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"]).lstrip(".")
+            hint = "codes hold letters, digits, '.', '_' and '-'" if name == "labeler" else None
+            raise RowProblemError(name, f"{first['msg'][0].lower()}{first['msg'][1:]}, got {_short(first['input'])}", hint=hint) from None
 
 
 def _short(value: Any) -> str:

@@ -154,9 +154,8 @@ def _shown(outputs: tuple[Output, ...], include_pii: bool) -> Row:
 
 
 def _origin(origin: Mapping[str, Any], include_pii: bool) -> Row | None:
-    """Where an imported answer came from. What we import of our own export keeps the origin that stood in its row."""
-    if origin.get("tool") == "instructloop":
-        origin = origin.get("origin") or {}
+    """Where an imported answer came from. What came from an export of ours keeps the origin that stood in its row, or none."""
+    origin = origin.get("origin", origin)
     if include_pii:
         return ordered(origin) or None
     return {name: origin[name] for name in ("tool", "file", "line") if name in origin} or None

@@ -203,7 +203,7 @@ class Writer:
 
     def _origin(self, row: Incoming) -> dict[str, Any]:
         origin: dict[str, Any] = {"tool": self.defaults.tool, "file": self.defaults.file, "line": row.where.line}
-        if self.defaults.tool == "instructloop" and row.lineage.origin:
+        if row.lineage.submission_id is not None:
             origin["origin"] = row.lineage.origin
         if row.beside:
             origin["fields"] = dict(row.beside)
