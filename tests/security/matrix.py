@@ -88,6 +88,7 @@ ADMIN_PAGES: dict[tuple[str, str], frozenset[str] | None] = {
     ("GET", "/admin/guidelines/{name}"): STAFF,
     ("GET", "/admin/prompts"): STAFF,
     ("GET", "/admin/prompts/quarantine"): STAFF,
+    ("GET", "/admin/prompts/{prompt_id}"): STAFF,
     ("GET", "/admin/exports"): STAFF,
     ("GET", "/admin/exports/{name}"): STAFF,
     ("GET", "/admin/exports/{name}/manifest"): STAFF,

@@ -7,7 +7,10 @@ from typing import Any
 from sqlalchemy import func, select
 
 from instructloop.core.errors import DataError
+from instructloop.core.records import PromptContent
+from instructloop.feedback.analysis import model_names
 from instructloop.feedback.database import Database
+from instructloop.feedback.records import prompt_of
 from instructloop.feedback.schema import (
     Audit,
     CompletionRow,
@@ -76,6 +79,48 @@ def prompts(db: Database, *, after: str = "", split: str = "", pii: str = "", us
         )
         for row in rows
     ]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PromptPage:
+    """A prompt with its completions and the tasks it stands in. Models are named: never for labelers."""
+
+    row: PromptRow
+    content: PromptContent | None
+    """None after an erasure."""
+    completions: tuple[tuple[CompletionRow, str], ...]
+    """With the name of the model, or ``human``."""
+    queues: tuple[tuple[str, str, str], ...]
+    """Identifier and name of the queue, state of the task."""
+
+
+def prompt_page(db: Database, prompt_id: str) -> PromptPage:
+    """One prompt with everything around it.
+
+    Raises:
+        UnknownPromptError: there is none.
+    """
+    names = model_names(db)
+    with db.read() as session:
+        row = session.get(PromptRow, prompt_id)
+        if row is None:
+            raise UnknownPromptError(f"there is no prompt {prompt_id!r}", hint="go back to the list")
+        completions = session.scalars(select(CompletionRow).where(CompletionRow.prompt_id == prompt_id).order_by(CompletionRow.id)).all()
+        tasks = session.execute(
+            select(Queue.id, Queue.name, Task.state)
+            .join(Task, Task.queue_id == Queue.id)
+            .where(Task.prompt_id == prompt_id, Task.gold_id.is_(None))
+        ).all()
+        return PromptPage(
+            row=row,
+            content=None if row.text is None else prompt_of(row),
+            completions=tuple((one, names.get(one.checkpoint_id or "", one.origin)) for one in completions),
+            queues=tuple((task[0], task[1], task[2]) for task in tasks),
+        )
+
+
+class UnknownPromptError(DataError):
+    """There is no such prompt."""
 
 
 def prompt_counts(db: Database) -> Mapping[tuple[str, str], int]:

@@ -96,7 +96,7 @@ def _progress(session: Session, labeler: Labeler) -> Progress:
     screened = labeler.kind == "human" and labeler.cohort == "training"
     checks = {
         "notice": labeler.consent_version == notice(session)[0],
-        "guidelines": {row.name for row in guidelines_to_read(session)} <= {name.partition("@")[0] for name in read},
+        "guidelines": {f"{row.name}@{row.version}" for row in guidelines_to_read(session)} <= read,
         "training": len(state.get("training", {})) >= total,
         "screening": not screened or labeler.state != "applicant" or set(rules(session).required) <= passed_parts(session, labeler.id),
     }

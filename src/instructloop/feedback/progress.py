@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import case, func, select
+from sqlalchemy import BigInteger, case, func, literal_column, select
 
 from instructloop.feedback.database import Database
 from instructloop.feedback.ids import now_ms
@@ -135,7 +135,8 @@ def throughput(db: Database, *, days: int = 14, now: int | None = None) -> Throu
     """First revisions only: an edit is not another answer."""
     at = now_ms() if now is None else now
     first = at // DAY_MS - days + 1
-    day = (Submission.created_at - Submission.created_at % DAY_MS).label("day")
+    # a literal: with parameters PostgreSQL takes the expressions selected and grouped by for different ones
+    day = (Submission.created_at - Submission.created_at % literal_column(str(DAY_MS), type_=BigInteger)).label("day")
     query = (
         select(Labeler.code, day, func.count(), func.sum(Submission.active_ms))
         .join(Labeler, Labeler.id == Submission.labeler_id)
@@ -149,7 +150,7 @@ def throughput(db: Database, *, days: int = 14, now: int | None = None) -> Throu
             index = int(start) // DAY_MS - first
             if 0 <= index < days:
                 counts.setdefault(code, [0] * days)[index] = n
-                active[code] += (milliseconds or 0) / 3_600_000
+                active[code] += int(milliseconds or 0) / 3_600_000  # PostgreSQL sums to a Decimal
     names = tuple(datetime.fromtimestamp((first + offset) * DAY_MS / 1000, tz=UTC).strftime("%Y-%m-%d") for offset in range(days))
     return Throughput(
         days=names,

@@ -237,4 +237,4 @@ def own_numbers(db: Database, labeler_id: str, *, now: int | None = None) -> Own
         passed = session.scalars(
             select(GoldResult.passed).join(Submission, Submission.id == GoldResult.submission_id).where(Submission.labeler_id == labeler_id)
         ).all()
-    return OwnNumbers(today=today, total=total, active_today_s=(active or 0) / 1000, gold=gold_accuracy(passed))
+    return OwnNumbers(today=today, total=total, active_today_s=int(active or 0) / 1000, gold=gold_accuracy(passed))

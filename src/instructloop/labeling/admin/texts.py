@@ -116,6 +116,13 @@ def quarantine(request: Request, viewer: Staff, after: str = "") -> Response:
     return show(request, "quarantine.html", viewer, found=shown, more=found[9].id if len(found) > 10 else "")
 
 
+@router.get("/admin/prompts/{prompt_id}")
+def prompt_page(request: Request, viewer: Staff, prompt_id: str) -> Response:
+    """One prompt with its completions: what a gold item is made of."""
+    found = browse.prompt_page(database(request), prompt_id)
+    return show(request, "prompt.html", viewer, found=found, prompt="(erased)" if found.content is None else prompt_text(found.content))
+
+
 @router.post("/admin/prompts/{prompt_id}/review")
 def review(request: Request, viewer: Staff, prompt_id: str, form: Form) -> Response:
     """Clear, black out or reject (the pipeline writes the audit line)."""
