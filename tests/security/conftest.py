@@ -1,5 +1,6 @@
 """The whole labeling application in this process, and people of every role."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -28,9 +29,15 @@ class Client(TestClient):
     token: str = ""
 
 
+@pytest.fixture(scope="session")
+def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project as it was founded; tests work on copies, because migrating takes longer than most of them."""
+    return fresh_project(tmp_path_factory.mktemp("founded") / "project").path
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return fresh_project(tmp_path / "project")
+def project(founded: Path, tmp_path: Path) -> Project:
+    return Project.open(shutil.copytree(founded, tmp_path / "project"))
 
 
 @pytest.fixture
@@ -42,10 +49,23 @@ def app(project: Project) -> Iterator[FastAPI]:
     app.state.db.close()
 
 
+@pytest.fixture(scope="module")
+def lasting_client(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Client]]:
+    """The same as ``client``, on one application for a whole file of tests that do not mind each other."""
+    project = Project.open(shutil.copytree(founded, tmp_path_factory.mktemp("lasting") / "project"))
+    sign_in(project, role="admin", name="First Admin")
+    app = create_app(project, passwords=Passwords(CHEAP))
+    yield _client_of(project, app)
+    app.state.db.close()
+
+
 @pytest.fixture
 def client(project: Project, app: FastAPI) -> Callable[..., Client]:
     """``client()`` is a visitor, ``client("labeler")`` somebody logged in."""
+    return _client_of(project, app)
 
+
+def _client_of(project: Project, app: FastAPI) -> Callable[..., Client]:
     def make(role: str | None = None, person: Person | None = None, *, errors_as_pages: bool = True) -> Client:
         made = Client(
             app, base_url="http://localhost", headers=OWN_PAGE, follow_redirects=False, raise_server_exceptions=not errors_as_pages

@@ -49,9 +49,8 @@ def test_unsafe_requests_from_other_origins_get_403(client: Callable[..., Any], 
 
 
 def test_unsafe_requests_without_the_form_s_token_get_403(client: Callable[..., Any], app: FastAPI) -> None:
+    admin, other = client("admin"), client("admin")
     for method, path in unsafe_routes(app):
-        admin = client("admin")
-        other = client("admin")
         for token in ({}, {"form_token": ""}, {"form_token": "x" * 64}, {"form_token": other.token}):
             assert admin.request(method, path, data=token).status_code == 403, (path, token)
         assert admin.request(method, path, json={"form_token": admin.token}).status_code == 403, path

@@ -28,12 +28,12 @@ def test_every_route_stands_in_the_matrix_and_every_line_of_the_matrix_is_a_rout
 
 
 @pytest.mark.parametrize("route", sorted(matrix.MATRIX), ids=" ".join)
-def test_each_role_gets_exactly_what_the_matrix_says(route: tuple[str, str], client: Callable[..., Any]) -> None:
+def test_each_role_gets_exactly_what_the_matrix_says(route: tuple[str, str], lasting_client: Callable[..., Any]) -> None:
     method, path = route
     allowed = matrix.MATRIX[route]
     address = re.sub(r"\{[^}]+\}", "018f0000-0000-7000-8000-000000000000", path)
     for role in (None, *ROLES):
-        caller = client(role)
+        caller = lasting_client(role)
         answer = caller.request(method, address, headers={"X-Form-Token": caller.token, "Accept": "application/json"} if role else {})
         got = answer.status_code
         if allowed is None:
