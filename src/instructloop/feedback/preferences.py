@@ -9,10 +9,11 @@ from dataclasses import asdict, dataclass
 from instructloop.core.errors import DataError
 from instructloop.feedback.database import Database
 from instructloop.feedback.flags import FLAGS
+from instructloop.feedback.queues import ASKED
 from instructloop.feedback.schema import Labeler
 
-CATEGORIES = {key: FLAGS[key].label for key in ("asks_sexual", "asks_violent", "asks_abuse", "asks_denigration")}
-"""Instruction fields that may be opted out of."""
+CATEGORIES = {category: FLAGS[key].label for key, category in ASKED.items()}
+"""Categories of tasks (``Task.sensitive``) that may be opted out of, in the words of the instruction's fields."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +33,7 @@ def of(labeler: Labeler) -> Preferences:
     stored = labeler.preferences or {}
     return Preferences(
         blur=bool(stored.get("blur", True)),
-        opt_out=tuple(stored.get("opt_out", ())),
+        opt_out=tuple(key for key in stored.get("opt_out", ()) if key in CATEGORIES),
         single_keys=bool(stored.get("single_keys", True)),
     )
 
@@ -114,4 +115,6 @@ def save(db: Database, labeler_id: str, wanted: Preferences) -> None:
     with db.write() as session:
         labeler = session.get(Labeler, labeler_id)
         assert labeler is not None
-        labeler.preferences = {**labeler.preferences, **asdict(wanted), "opt_out": list(wanted.opt_out)}
+        # leases leave out tasks by category ("violent"), which may come from a prompt's field ("asks_violent"): both names are kept
+        both = [name for key in wanted.opt_out for name in (key, ASKED[key])]
+        labeler.preferences = {**labeler.preferences, **asdict(wanted), "opt_out": both}

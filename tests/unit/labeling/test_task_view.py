@@ -1,5 +1,7 @@
 """What task pages say: answers in letters, guideline changes line by line, keys that cannot collide."""
 
+from typing import Any
+
 import pytest
 
 from instructloop.core.errors import DataError
@@ -114,6 +116,16 @@ def test_keys_stay_when_other_choices_change(database: Database) -> None:
     assert preferences.keys_of(row)["skip"] == "w"
     assert preferences.seen_guideline(row, "default") == 3
     assert not preferences.of(row).blur
+
+
+@pytest.mark.parametrize("marked", [{"flags": {"asks_violent": "yes"}}, {"sensitive": ("violent",)}, {"sensitive": ("asks_violent",)}])
+def test_a_category_opted_out_of_is_never_offered_however_it_was_marked(database: Database, marked: dict[str, Any]) -> None:
+    queue = seed_queue(database, "rank", tasks=1, k=2, **marked)
+    calm, other = (create_labeler(database, state="qualified") for _ in range(2))
+    preferences.save(database, calm, preferences.Preferences(opt_out=("asks_violent",)))
+    assert preferences.of(get_labeler(database, calm)).opt_out == ("asks_violent",)
+    assert next_lease(database, calm, queue) is None
+    assert next_lease(database, other, queue) is not None
 
 
 def test_own_answers_are_counted_and_found_by_their_owner_alone(database: Database) -> None:
