@@ -115,6 +115,4 @@ def save(db: Database, labeler_id: str, wanted: Preferences) -> None:
     with db.write() as session:
         labeler = session.get(Labeler, labeler_id)
         assert labeler is not None
-        # leases leave out tasks by category ("violent"), which may come from a prompt's field ("asks_violent"): both names are kept
-        both = [name for key in wanted.opt_out for name in (key, ASKED[key])]
-        labeler.preferences = {**labeler.preferences, **asdict(wanted), "opt_out": both}
+        labeler.preferences = {**labeler.preferences, **asdict(wanted), "opt_out": list(wanted.opt_out)}
