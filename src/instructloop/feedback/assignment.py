@@ -2,7 +2,7 @@
 
 PostgreSQL hands out tasks with ``FOR UPDATE SKIP LOCKED`` and counts again under the row lock: under READ COMMITTED the query
 that found the row still saw the counts from before the lock. SQLite writes one at a time (``BEGIN IMMEDIATE``). Locks are taken
-in the order labeler, assignments, tasks; a second task is never waited for.
+in the order labeler, assignments, tasks; should two transactions wait for each other all the same, ``transact`` repeats one.
 """
 
 import random
@@ -175,6 +175,7 @@ def _fresh(session: Session, labeler: Labeler, queue: Queue, now: int, length: i
     query = _comfortable(query, labeler)
     if queue.kind == "adjudicate":
         query = query.where(~exists().where(Assignment.task_id == Task.adjudicates, Assignment.labeler_id == labeler.id))
+    waiting = query.with_for_update(of=Task, key_share=True)
     query = query.with_for_update(of=Task, skip_locked=True, key_share=True)
     searches = [query]
     last = session.execute(
@@ -186,7 +187,8 @@ def _fresh(session: Session, labeler: Labeler, queue: Queue, now: int, length: i
     ).one_or_none()
     if last is not None:
         searches = [query.where(Task.priority > last.priority), query.where(Task.priority == last.priority, Task.id > last.id), query]
-    for search in searches:
+    # at the end of a queue all tasks left may be locked for a moment by others at work: then wait for one
+    for search in [*searches, waiting]:
         for _ in range(_TRIES):
             task = session.scalars(search, execution_options={"populate_existing": True}).one_or_none()
             if task is None:
