@@ -173,19 +173,19 @@ def test_skipping_for_personal_information_puts_the_prompt_aside_too(client: Cal
 
 
 def test_sensitive_items_are_announced_and_covered_and_can_be_refused_for_good(client: Callable[..., Any], db: Database) -> None:
-    queue = seed_queue(db, "rank", tasks=2, sensitive=("asks_violent",))
+    queue = seed_queue(db, "rank", tasks=2, sensitive=("violent",))
     ada = client("labeler")
     page = open_task(ada, queue)
     assert "sensitive content" in page.html
     assert page.html.count('class="cover"') == 1 + page.k, "the instruction and every output wait behind a cover"
-    assert ada.post("/account/preferences", data={"form_token": ada.token, "opt_out": "asks_violent"}).status_code == 303
+    assert ada.post("/account/preferences", data={"form_token": ada.token, "opt_out": "violent"}).status_code == 303
     ada.post(f"{page.base}/skip", data=page.form({"reason": "uncomfortable"}))
     assert ada.get(f"/work/{queue}").status_code == 200, "no further item of that kind is offered"
     assert client("labeler").get(f"/work/{queue}").status_code == 303, "others still get them"
 
 
 def test_without_the_blur_nothing_is_covered(client: Callable[..., Any], db: Database) -> None:
-    queue = seed_queue(db, "rank", tasks=1, sensitive=("asks_violent",))
+    queue = seed_queue(db, "rank", tasks=1, sensitive=("violent",))
     ada = client("labeler")
     ada.post("/account/preferences", data={"form_token": ada.token})
     assert 'class="cover"' not in open_task(ada, queue).html

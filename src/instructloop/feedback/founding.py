@@ -4,7 +4,7 @@ from pathlib import Path
 
 from sqlalchemy import select
 
-from instructloop.feedback import audit, guidelines, migrations
+from instructloop.feedback import audit, guidelines, migrations, screening
 from instructloop.feedback.database import Database
 from instructloop.feedback.project import Project
 from instructloop.feedback.schema import Audit
@@ -32,8 +32,9 @@ def found(path: Path, *, name: str = "", url: str = "") -> Project:
 
 
 def seed(db: Database) -> None:
-    """Put the fields of spec B11 and B12 and the shipped guidelines into a store that lacks them; safe to repeat."""
+    """Put the fields of spec B11 and B12, the shipped guidelines and screening into a store that lacks them; safe to repeat."""
     guidelines.seed(db)
+    screening.ensure_tests(db)
     with db.write() as session:
         if session.scalar(select(Audit.seq).where(Audit.action == "project.found").limit(1)) is None:
             audit.append(session, actor="system", action="project.found", object="project", detail={"revision": migrations.expected()})

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any, Final
 
 from sqlalchemy import func, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from instructloop.core.errors import DataError
@@ -142,24 +143,25 @@ def _check_cutoff(kind: str, cutoff: float | None) -> None:
 
 
 def ensure_tests(db: Database) -> None:
-    """Put the shipped questions in force for every part that has none yet; safe to repeat."""
+    """Put the shipped questions in force for every part that has none yet; safe to repeat, and from several processes at once."""
     with db.read() as session:
         known = set(session.scalars(select(ScreenTest.kind).where(ScreenTest.active)))
-    missing = [kind for kind in SCREEN_KINDS if kind not in known]
-    if not missing:
+    if known >= set(SCREEN_KINDS):
         return
-    with db.write() as session:
-        known = set(session.scalars(select(ScreenTest.kind).where(ScreenTest.active)))
-        for kind in missing:
-            if kind in known:
-                continue
-            given = shipped()[kind]
-            items = [
-                Item(payload=row["payload"], expected=row["expected"], explanation=row.get("explanation", "")) for row in given["items"]
-            ]
-            create_test(
-                session, kind=kind, title=given["title"], items=items, instructions=given["instructions"], cutoff=DEFAULT_CUTOFFS[kind]
-            )
+    try:
+        with db.write() as session:
+            known = set(session.scalars(select(ScreenTest.kind).where(ScreenTest.active)))
+            for kind in SCREEN_KINDS:
+                if kind not in known:
+                    _put_shipped(session, kind)
+    except IntegrityError:
+        pass  # another process was quicker: its questions are the same
+
+
+def _put_shipped(session: Session, kind: str) -> None:
+    given = shipped()[kind]
+    items = [Item(payload=row["payload"], expected=row["expected"], explanation=row.get("explanation", "")) for row in given["items"]]
+    create_test(session, kind=kind, title=given["title"], items=items, instructions=given["instructions"], cutoff=DEFAULT_CUTOFFS[kind])
 
 
 def active_parts(session: Session) -> list[Part]:
