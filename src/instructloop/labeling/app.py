@@ -27,6 +27,7 @@ HERE = Path(__file__).parent
 NAVIGATION: Final = (
     pages.NavItem("/home", "Home", frozenset({"labeler", "adjudicator"})),
     pages.NavItem("/work", "Work", frozenset(WORKERS)),
+    pages.NavItem("/admin/disagreements", "Disagreements", frozenset({"adjudicator"})),
     pages.NavItem("/messages", "Messages", frozenset(WORKERS)),
     pages.NavItem("/admin", "Project", frozenset({*STAFF, "viewer"})),
 )
