@@ -26,6 +26,8 @@ SMALL = {
     "run": ["--plan"],
     "chat": ["--prompt", "Name a fish.", "--max-new-tokens", "4"],
     "miniature build": ["--sizes", "documents", "60", "heldout_documents", "10", "demonstrations", "20", "train_prompts", "12"],
+    "rehearse": ["--labelers", "2"],
+    "label": ["--help"],  # serves until it is stopped; the browser tests do
     "miniature evaluate": ["--n", "6", "--sampling.max-new-tokens", "4"],
 }
 """What is added to a command so that it takes seconds; all that stands before is as the page has it (a later option wins)."""
@@ -50,7 +52,10 @@ def run(words: list[str]) -> int:
             continue
         kept.append(words[place])
         place += 1
-    return main([*kept, *extra])
+    try:
+        return main([*kept, *extra])
+    except SystemExit as left:  # --help
+        return int(left.code or 0)
 
 
 def files_of(text: str) -> dict[str, str]:
