@@ -1,6 +1,7 @@
 """The researchers' side of the screening: applicants, cut-offs, questions, and rating texts without knowing who wrote them."""
 
 from fastapi import APIRouter, Request
+from fastapi.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.responses import PlainTextResponse, Response
 
@@ -13,6 +14,8 @@ from instructloop.web.pages import see_other
 from instructloop.web.roles import Viewer
 
 router = APIRouter()
+MAX_BYTES = 2_000_000
+"""Of a file with questions; a longer one ends in the middle of a line and is refused as such."""
 
 
 @router.get("/admin/screening")
@@ -121,11 +124,12 @@ def download(request: Request, viewer: Staff, kind: str) -> Response:
 @router.post("/admin/screening/questions")
 async def upload(request: Request, viewer: Staff, form: Form) -> Response:
     """Put other questions in force, from JSONL."""
-    from fastapi.concurrency import run_in_threadpool
-
     file = form.get("file")
     kind = str(form.get("kind", ""))
-    raw = await file.read(2_000_000) if isinstance(file, UploadFile) else b""
+    raw = b""
+    if isinstance(file, UploadFile):
+        raw = await file.read(MAX_BYTES)
+        await file.close()
 
     def work() -> Response:
         try:
