@@ -28,9 +28,9 @@ from instructloop.feedback.database import Database
 from instructloop.feedback.exchange.books import SCHEMA_VERSION, record_export
 from instructloop.feedback.exchange.card import data_card
 from instructloop.feedback.exchange.export import MANIFEST, chosen_rows, explain, jsonl, prompt_ids
-from instructloop.feedback.exchange.gather import Given, gather
-from instructloop.feedback.exchange.rows import IN_SNAPSHOTS, Row
-from instructloop.feedback.exchange.selection import Selection
+from instructloop.feedback.exchange.gather import Gathered, Given, gather
+from instructloop.feedback.exchange.rows import IN_SNAPSHOTS, Row, template_demonstration
+from instructloop.feedback.exchange.selection import Selection, prompt_problem
 from instructloop.feedback.ids import now_ms
 from instructloop.feedback.project import Project
 
@@ -80,6 +80,8 @@ def make_snapshot(
     with db.read() as session:
         gathered = gather(session)
         files, answers, left = chosen_rows(gathered, chosen, IN_SNAPSHOTS)
+        if shipped := _template_demonstrations(gathered, chosen):
+            files = {"demonstrations": [*files.pop("demonstrations", []), *shipped], **files}
         revision = MigrationContext.configure(session.connection()).get_current_revision()
         card_facts = {"session": session, "gathered": gathered, "answers": answers}
         if not any(rows for name, rows in files.items() if name != "prompts"):
@@ -188,6 +190,14 @@ def check_snapshot(snapshot: Snapshot) -> list[str]:
     if digest != snapshot.manifest["sha256"] or digest.removeprefix("sha256:")[:12] != snapshot.name:
         problems.append(f"{snapshot.path / MANIFEST}: does not fit the folder's name")
     return problems
+
+
+def _template_demonstrations(gathered: Gathered, selection: Selection) -> list[Row]:
+    return [
+        template_demonstration(prompt, response, include_pii=selection.include_pii)
+        for prompt, response in gathered.template_responses
+        if prompt_problem(prompt, selection) is None
+    ]
 
 
 def _by_split(files: Mapping[str, Sequence[Row]]) -> dict[str, list[Row]]:

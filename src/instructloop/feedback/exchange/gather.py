@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from instructloop.core.records import Message, PromptContent
 from instructloop.feedback import schema as table
+from instructloop.feedback.prompts.storing import FROM_TEMPLATE
 
 NAMED_MODEL = "model"
 """Key of a completion's ``meta`` that holds the name of a model whose weights nobody has (an import)."""
@@ -133,6 +134,8 @@ class Gathered:
     adjudications: Mapping[str, table.Adjudication]
     """The newest decision of each task."""
     people: Mapping[str, Person]
+    template_responses: tuple[tuple[PromptItem, Output], ...] = ()
+    """Responses that came with a labeler-written few-shot prompt (spec A8), by prompt: demonstrations that no task asked for."""
 
 
 def gather(session: Session) -> Gathered:
@@ -175,7 +178,18 @@ def gather(session: Session) -> Gathered:
         for row in newest
     )
     decisions = {row.task_id: row for row in session.scalars(select(table.Adjudication).order_by(table.Adjudication.id))}
-    return Gathered(answers, tuple(sorted(prompts.values(), key=lambda item: item.id)), decisions, people)
+    return Gathered(
+        answers, tuple(sorted(prompts.values(), key=lambda item: item.id)), decisions, people, _template_responses(session, prompts, outputs)
+    )
+
+
+def _template_responses(
+    session: Session, prompts: Mapping[str, PromptItem], outputs: Mapping[str, Output]
+) -> tuple[tuple[PromptItem, Output], ...]:
+    query = select(table.CompletionRow.id, table.CompletionRow.prompt_id).where(table.CompletionRow.origin == "human")
+    rows = [(prompts[prompt_id], outputs[key]) for key, prompt_id in session.execute(query)]
+    shipped = [(prompt, output) for prompt, output in rows if output.meta.get("from") == FROM_TEMPLATE and output.text is not None]
+    return tuple(sorted(shipped, key=lambda pair: (pair[0].id, pair[1].id)))
 
 
 def _prompt(row: table.PromptRow, consents: Mapping[str, ConsentItem]) -> PromptItem:

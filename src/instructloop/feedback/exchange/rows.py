@@ -66,6 +66,12 @@ def prompt_row(prompt: PromptItem, *, include_pii: bool = False) -> Row:
     return {"prompt": _content(prompt), **_prompt_lineage(prompt, include_pii)}
 
 
+def template_demonstration(prompt: PromptItem, response: Output, *, include_pii: bool = False) -> Row:
+    """A response of a few-shot template as a demonstration; no labeler was assigned, the prompt's owner wrote it (spec A8)."""
+    lineage = {"completion_id": response.id, "written_with": "few-shot template", **_prompt_lineage(prompt, include_pii)}
+    return {"prompt": _content(prompt), "completion": response.text, **lineage}
+
+
 def _content(prompt: PromptItem) -> Any:
     return None if prompt.content is None else prompt_json(prompt.content)
 

@@ -9,6 +9,7 @@ from sqlalchemy import func, select
 from instructloop.core.errors import DataError
 from instructloop.core.hashing import hash_file
 from instructloop.feedback.exchange import Selection
+from instructloop.feedback.prompts import SplitShares, import_prompts
 from instructloop.feedback.schema import Export, PromptOwner, PromptRow, SurveyResponse
 from instructloop.feedback.snapshots import check_snapshot, make_snapshot, newest, open_snapshot, snapshots
 from instructloop.formats import read_demonstrations, read_prompts, read_rankings
@@ -159,18 +160,36 @@ def test_other_folders_are_no_snapshot(tmp_path: Path) -> None:
 def test_the_data_card_tells_who_labeled_and_how_much_they_agree(answered: Store) -> None:
     with answered.db.write() as session:
         session.add_all(
-            SurveyResponse(kind="satisfaction", month="2026-11", answers={"fair_pay": "agree", "comment": "x" * 50}) for _ in range(5)
+            SurveyResponse(kind="satisfaction", month="2026-11", answers={"paid_fairly": ["agree"], "comment": ["x" * 50]}) for _ in range(5)
         )
-        session.add_all(SurveyResponse(kind="demographics", month="2026-11", answers={"age": "25-34"}) for _ in range(4))
+        session.add_all(SurveyResponse(kind="demographics", month="2026-11", answers={"age": ["25_34"]}) for _ in range(4))
     card = (make_snapshot(answered.project, answered.db).path / "data-card.md").read_text()
     assert "| training | human | 2 | 36 | 18 to 18 |" in card
     assert "| default@1 | training |" in card
     # everybody gave the same order in 6 tasks, measured with the held-out labeler too; Wilson's lower bound is 6 / (6 + 1.96^2)
     assert "| training and training | 100.0% (61.0% to 100.0%)" in card
     assert "| training and heldout | 100.0%" in card
-    assert "| fair_pay | agree | 5 |" in card
-    assert "| comment | free text, not shown | 5 |" in card
+    assert "| The pay for the work was fair. | Agree | 5 |" in card
     assert "Demographics: fewer than 5 answers, not shown." in card
     assert "xxxx" not in card
     assert "H001" not in card
     assert "answers are not of people" not in card
+
+
+def test_responses_of_few_shot_templates_are_demonstrations_of_the_snapshot(store: Store, tmp_path: Path) -> None:
+    template = {
+        "kind": "fewshot",
+        "source": "labeler",
+        "owner": "labeler 7",
+        "instruction": "Give the opposite of the word.",
+        "examples": [{"query": "hot", "response": "cold"}, {"query": "early", "response": "late"}, {"query": "full", "response": "empty"}],
+    }
+    file = tmp_path / "templates.jsonl"
+    file.write_text(json.dumps(template) + "\n", encoding="utf-8")
+    import_prompts(store.project, file, database=store.db, shares=SplitShares(train=1.0, valid=0.0, test=0.0))
+    made = make_snapshot(store.project, store.db)
+    found = read_demonstrations(str(made.file("demonstrations"))).records
+    assert {row.completion for row in found} == {"cold", "late", "empty"}
+    for row in found:
+        assert row.completion not in str(row.prompt)  # its own pair is not among the shown ones
+        assert row.meta["written_with"] == "few-shot template"
