@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from instructloop.core.errors import DataError
 from instructloop.feedback.database import Database, insert_if_new
@@ -156,9 +157,14 @@ def respond(db: Database, kind: str, answers: Mapping[str, Sequence[str]], *, no
 
 def result(db: Database, kind: str) -> SurveyResult:
     """The aggregate of a survey, for the data card and the admin pages."""
-    questions = _questions(kind)
     with db.read() as session:
-        given = list(session.scalars(select(SurveyResponse.answers).where(SurveyResponse.kind == kind)))
+        return result_in(session, kind)
+
+
+def result_in(session: Session, kind: str) -> SurveyResult:
+    """The same within an open session."""
+    questions = _questions(kind)
+    given = list(session.scalars(select(SurveyResponse.answers).where(SurveyResponse.kind == kind)))
     if len(given) < SHOWN_FROM:
         return SurveyResult(kind=kind, responses=None if given else 0, tallies=())
     smallest = SHOWN_FROM if kind == "demographics" else 1

@@ -7,18 +7,15 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from instructloop.feedback import surveys
 from instructloop.feedback.exchange.gather import Gathered, Given
 from instructloop.feedback.exchange.provenance import provenance
-from instructloop.feedback.schema import SurveyResponse
 from instructloop.stats import Agreement, Interval
 from instructloop.stats.agreement import cohort_agreement
 
-_FEWEST_PEOPLE = 5
 _SAMPLES = 1000
-_LONGEST_CHOICE = 40
 
 
 def data_card(manifest: Mapping[str, Any], *, session: Session, gathered: Gathered, answers: Sequence[Given]) -> str:
@@ -147,31 +144,19 @@ def _models(answers: Sequence[Given]) -> str:
 
 
 def _surveys(session: Session) -> str:
+    """Aggregates only, and no small cells: see ``surveys``."""
     parts: list[str] = []
-    for kind in ("satisfaction", "demographics"):
-        given = [*session.scalars(select(SurveyResponse).where(SurveyResponse.kind == kind))]
-        if len(given) < _FEWEST_PEOPLE:
-            parts.append(f"{kind.capitalize()}: fewer than {_FEWEST_PEOPLE} answers, not shown.\n")
+    for kind in surveys.SURVEYS:
+        found = surveys.result_in(session, kind)
+        if not found.tallies:
+            parts.append(f"{kind.capitalize()}: fewer than {surveys.SHOWN_FROM} answers, not shown.\n")
             continue
-        counts: dict[str, Counter[str]] = defaultdict(Counter)
-        for response in given:
-            for question, value in response.answers.items():
-                for item in value if isinstance(value, list) else [value]:
-                    counts[question][str(item)] += 1
-        rows = [row for question, values in sorted(counts.items()) for row in _answered(question, values)]
+        rows = [
+            (tally.question.text, text, f"fewer than {surveys.SHOWN_FROM}" if count is None else str(count))
+            for tally in found.tallies
+            for text, count in tally.counts
+        ]
         parts.append(
-            f"{kind.capitalize()}, {len(given)} answers, voluntary and anonymous:\n\n{_table(('question', 'answer', 'people'), rows)}"
+            f"{kind.capitalize()}, {found.responses} answers, voluntary and anonymous:\n\n{_table(('question', 'answer', 'people'), rows)}"
         )
     return "\n".join(parts)
-
-
-def _answered(question: str, values: Counter[str]) -> list[tuple[str, str, str]]:
-    """Rows of one question; free texts are counted, never shown."""
-    if any(len(value) > _LONGEST_CHOICE for value in values):
-        return [(question, "free text, not shown", str(sum(values.values())))]
-    return [(question, value, _few(count)) for value, count in values.most_common()]
-
-
-def _few(count: int) -> str:
-    """Small groups are not counted out: a table of small cells names people."""
-    return str(count) if count >= 3 else "1 or 2"
