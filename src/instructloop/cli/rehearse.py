@@ -98,12 +98,14 @@ def rehearse(arguments: list[str], prog: str) -> None:
 def _print(done: "Rehearsal", path: Path) -> None:
     out = console()
     report = done.report
-    kinds = ", ".join(f"{count} {kind.replace('_', ' and ')}" for kind, count in sorted(report.answers.items()))
+    kinds = ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in sorted(report.answers.items()))
     out.print(f"{report.total} answers ({kinds or 'none'}) by {len(report.by_labeler)} simulated labelers in {report.seconds:.1f} s")
     out.print(f"their work: {report.labeler_hours:.1f} labeler hours, {report.simulated_hours:.1f} hours by the clock")
     out.print(f"skipped {report.skipped}, left {report.left}, came back late {report.late}, surplus {report.surplus}")
-    if done.measured is None or done.measured.strict is None:
+    if done.measured is None:
         out.print("no task was ranked by two labelers: agreement cannot be told (raise the queue's overlap)")
+    elif done.measured.strict is None:
+        out.print("no pair of outputs was ordered by two labelers, all were ties: the utility hardly tells the outputs apart (see --utility)")
     else:
         strict = done.measured.strict
         out.print(
