@@ -10,6 +10,7 @@ from sqlalchemy.orm import aliased
 
 from instructloop.feedback.database import Database
 from instructloop.feedback.schema import (
+    Assignment,
     Checkpoint,
     CompletionRow,
     Flag,
@@ -100,7 +101,13 @@ class FieldAnswer:
 
 
 def _newest(
-    query: AnySelect, *, queue_id: str | None, labeler_id: str | None = None, gold: bool | None = False, shared: bool = False
+    query: AnySelect,
+    *,
+    queue_id: str | None,
+    labeler_id: str | None = None,
+    gold: bool | None = False,
+    shared: bool = False,
+    beside: str | None = None,
 ) -> AnySelect:
     newer = aliased(Submission)
     query = query.where(~select(newer.id).where(newer.supersedes == Submission.id).exists(), Submission.erased_at.is_(None))
@@ -112,11 +119,19 @@ def _newest(
         query = query.where(Task.gold_id.is_not(None) if gold else Task.gold_id.is_(None))
     if shared:
         query = query.where(Task.done >= 2)
+    if beside is not None:
+        query = query.where(Task.id.in_(select(Assignment.task_id).where(Assignment.labeler_id == beside)))
     return query
 
 
 def ranked_answers(
-    db: Database, *, queue_id: str | None = None, labeler_id: str | None = None, gold: bool | None = False, shared: bool = False
+    db: Database,
+    *,
+    queue_id: str | None = None,
+    labeler_id: str | None = None,
+    gold: bool | None = False,
+    shared: bool = False,
+    beside: str | None = None,
 ) -> list[RankedAnswer]:
     """Rankings of every kind of task that has one, oldest first.
 
@@ -126,6 +141,7 @@ def ranked_answers(
         labeler_id: of one labeler only.
         gold: False leaves gold items out, True takes only those, None both.
         shared: only tasks with two answers or more.
+        beside: only tasks that this labeler had, everybody's answers to them.
     """
     head = _newest(
         select(
@@ -148,6 +164,7 @@ def ranked_answers(
         labeler_id=labeler_id,
         gold=gold,
         shared=shared,
+        beside=beside,
     )
     places = _newest(
         select(RankingItem.submission_id, TaskItem.slot, RankingItem.rank)
@@ -158,6 +175,7 @@ def ranked_answers(
         labeler_id=labeler_id,
         gold=gold,
         shared=shared,
+        beside=beside,
     )
     by_submission: dict[str, dict[int, int | None]] = defaultdict(dict)
     with db.read() as session:

@@ -96,7 +96,7 @@ def quality(db: Database, labeler_id: str, *, samples: int = SAMPLES) -> Quality
             .where(Submission.labeler_id == labeler_id)
             .order_by(Submission.created_at)
         ).all()
-    everybody = ranked_answers(db)
+    everybody = ranked_answers(db, beside=labeler_id)
     mine = [answer for answer in everybody if answer.labeler_id == labeler_id]
     shown = complete_shown(mine)
     votes = vote_answers(db, labeler_id=labeler_id)
@@ -225,16 +225,20 @@ class OwnNumbers:
     total: int
     active_today_s: float
     gold: GoldAccuracy | None
+    """Up to yesterday: a figure that moved with every answer would show which items are known ones."""
 
 
 def own_numbers(db: Database, labeler_id: str, *, now: int | None = None) -> OwnNumbers:
     """Today's and all answers, and how many known answers were met ("acceptance")."""
     start = today_start(now)
     mine = select(func.count(), func.sum(Submission.active_ms)).where(Submission.labeler_id == labeler_id, Submission.rev == 1)
+    met = (
+        select(GoldResult.passed)
+        .join(Submission, Submission.id == GoldResult.submission_id)
+        .where(Submission.labeler_id == labeler_id, Submission.created_at < start)
+    )
     with db.read() as session:
         total = session.execute(mine).one()[0]
         today, active = session.execute(mine.where(Submission.created_at >= start)).one()
-        passed = session.scalars(
-            select(GoldResult.passed).join(Submission, Submission.id == GoldResult.submission_id).where(Submission.labeler_id == labeler_id)
-        ).all()
+        passed = session.scalars(met).all()
     return OwnNumbers(today=today, total=total, active_today_s=int(active or 0) / 1000, gold=gold_accuracy(passed))

@@ -10,6 +10,7 @@ from instructloop.feedback.answers import PairwiseAnswer, RankingAnswer
 from instructloop.feedback.assignment import next_lease, skip
 from instructloop.feedback.database import Database
 from instructloop.feedback.gold import set_active
+from instructloop.feedback.ids import now_ms
 from instructloop.feedback.labelers import get_labeler
 from instructloop.feedback.queues import create_queue
 from instructloop.feedback.schema import Submission
@@ -92,6 +93,9 @@ def test_a_worked_project_gives_every_number_of_the_pages(database: Database) ->
     assert numbers.sides.left + numbers.sides.right + numbers.sides.ties == 4
     own = quality.own_numbers(database, trained)
     assert (own.today, own.total) == (11, 11)
+    assert own.gold is None  # a figure that moved today would show which task was the known one
+    tomorrow = quality.own_numbers(database, trained, now=now_ms() + DAY)
+    assert (tomorrow.today, tomorrow.gold is not None and tomorrow.gold.n) == (0, 1)
     lines = {line.code: line for line in quality.lines(database)}
     assert (lines["T001"].answers, lines["T001"].gold_n) == (11, 1)
     assert get_labeler(database, trained).state == "qualified"  # numbers change nothing

@@ -82,7 +82,11 @@ def test_the_ranking_part_averages_the_agreement_of_pairs_over_questions() -> No
     assert score_items("ranking", expected, answers).score == pytest.approx((2 / 3 + 0) / 2)
 
 
-def test_passing_all_four_parts_qualifies(db: Database, applicant: str) -> None:
+def test_passing_all_four_parts_qualifies(database: Database) -> None:
+    db = database
+    screening.ensure_tests(db)
+    screening.ensure_tests(db)
+    applicant = labelers.create_labeler(db)
     found = parts(db)
     rater = add_user(db, "researcher@example.org", role="researcher")
     for kind in ("sensitive", "ranking", "self"):
