@@ -105,7 +105,9 @@ def _print(done: "Rehearsal", path: Path) -> None:
     if done.measured is None:
         out.print("no task was ranked by two labelers: agreement cannot be told (raise the queue's overlap)")
     elif done.measured.strict is None:
-        out.print("no pair of outputs was ordered by two labelers, all were ties: the utility hardly tells the outputs apart (see --utility)")
+        out.print(
+            "no pair of outputs was ordered by two labelers, all were ties: the utility hardly tells the outputs apart (see --utility)"
+        )
     else:
         strict = done.measured.strict
         out.print(

@@ -179,7 +179,11 @@ def gather(session: Session) -> Gathered:
     )
     decisions = {row.task_id: row for row in session.scalars(select(table.Adjudication).order_by(table.Adjudication.id))}
     return Gathered(
-        answers, tuple(sorted(prompts.values(), key=lambda item: item.id)), decisions, people, _template_responses(session, prompts, outputs)
+        answers,
+        tuple(sorted(prompts.values(), key=lambda item: item.id)),
+        decisions,
+        people,
+        _template_responses(session, prompts, outputs),
     )
 
 

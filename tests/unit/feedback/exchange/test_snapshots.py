@@ -160,7 +160,8 @@ def test_other_folders_are_no_snapshot(tmp_path: Path) -> None:
 def test_the_data_card_tells_who_labeled_and_how_much_they_agree(answered: Store) -> None:
     with answered.db.write() as session:
         session.add_all(
-            SurveyResponse(kind="satisfaction", month="2026-11", answers={"paid_fairly": ["agree"], "comment": ["x" * 50]}) for _ in range(5)
+            SurveyResponse(kind="satisfaction", month="2026-11", answers={"paid_fairly": ["agree"], "comment": ["x" * 50]})
+            for _ in range(5)
         )
         session.add_all(SurveyResponse(kind="demographics", month="2026-11", answers={"age": ["25_34"]}) for _ in range(4))
     card = (make_snapshot(answered.project, answered.db).path / "data-card.md").read_text()
