@@ -154,7 +154,7 @@ def _gold(session: Session, labeler: Labeler, queue: Queue, now: int, length: in
     query = (
         select(Task)
         .join(Gold, Gold.id == Task.gold_id)
-        .where(Task.queue_id == queue.id, Task.state == "open", Gold.active.is_(True), ~_had(labeler))
+        .where(Task.queue_id == queue.id, Task.state == "open", Task.gold_id.is_not(None), Gold.active.is_(True), ~_had(labeler))
         .order_by(Task.priority.desc(), Task.id)
         .limit(1)
     )

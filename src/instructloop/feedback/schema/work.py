@@ -121,6 +121,13 @@ class Task(Base):
         ),
         Index("ix_task_queue", "queue_id", "state"),
         Index("ix_task_gold", "gold_id"),
+        Index(
+            "ix_task_gold_waiting",
+            "queue_id",
+            "state",
+            sqlite_where=text("gold_id IS NOT NULL"),
+            postgresql_where=text("gold_id IS NOT NULL"),
+        ),
     )
 
 
@@ -173,6 +180,7 @@ class Assignment(Base):
         Index("ix_assignment_expiry", "state", "expires_at"),
         Index("ix_assignment_labeler", "labeler_id", "ended_at"),
         Index("ix_assignment_stream", "labeler_id", "queue_id", "id"),
+        Index("ix_assignment_own", "labeler_id", "queue_id", "state"),
         Index("ix_assignment_queue", "queue_id", "state", "ended_at"),
     )
 
