@@ -4,7 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 # Before torch is imported anywhere: threads that spin ruin each other when several test processes run.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -55,3 +55,25 @@ def project(tmp_path: Path) -> Any:
     from instructloop.feedback.founding import found
 
     return found(tmp_path / "project")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A system Chromium, one for all tests of a process (two at a time would share an event loop).
+
+    Without one the tests skip with the remedy, or fail where CI promises one.
+    """
+    try:
+        from instructloop.testing.browser import chromium, chromium_path
+    except ImportError as error:
+        _no_browser(f"{error.name} is not installed; the group dev brings it")
+    if chromium_path() is None:
+        _no_browser("no Chromium on this machine; install it (Debian: apt-get install chromium) or name it: CHROMIUM=/path/to/chromium")
+    with chromium() as opened:
+        yield opened
+
+
+def _no_browser(reason: str) -> NoReturn:
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)

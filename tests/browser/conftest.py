@@ -1,6 +1,5 @@
 """A real server process and a real Chromium. Tests ask for ``live_server`` (a fresh project each), ``browser`` and ``open_page``."""
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ pytest.importorskip("playwright")
 
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from instructloop.testing.browser import Watch, chromium, logged_in
+from instructloop.testing.browser import Watch, logged_in
 from instructloop.testing.server import Person, RunningServer, fresh_project, running_server, sign_in
 
 
@@ -20,15 +19,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(item.path).parent == Path(__file__).parent:
             item.add_marker(pytest.mark.e2e)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-    if not Path(path).exists():
-        pytest.skip(f"no browser at {path}: CHROMIUM names one")
-    with chromium() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ def test_from_invitation_to_qualified(live_server: RunningServer, open_page: Cal
         applicant.get_by_role("button", name="Show what the team thinks").click()
         expect(applicant.locator("main .notice").first).to_be_visible()
         assert_accessible(applicant)
-        applicant.locator("main a.button").click()
+        with applicant.expect_navigation():
+            applicant.locator("main a.button").click()
     expect(applicant.get_by_role("heading", level=1)).to_have_text("Screening")
 
     for title, kind in (("Recognising", "sensitive"), ("Ranking", "ranking"), ("Writing", "demonstration"), ("What you know", "self")):

@@ -26,7 +26,7 @@ SMALL = {
     "run": ["--plan"],
     "chat": ["--prompt", "Name a fish.", "--max-new-tokens", "4"],
     "miniature build": ["--sizes", "documents", "60", "heldout_documents", "10", "demonstrations", "20", "train_prompts", "12"],
-    "rehearse": ["--labelers", "2"],
+    "rehearse": ["--labelers", "2", "--utility", "taste.py:taste"],
     "label": ["--help"],  # serves until it is stopped; the browser tests do
     "miniature evaluate": ["--n", "6", "--sampling.max-new-tokens", "4"],
 }
@@ -73,6 +73,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, row in rows.items():
         more = [row] + [{**row, "prompt": f"Name a {word} {number}."} for number in range(3) for word in WORDS]
         (tmp_path / name).write_text("".join(json.dumps(item) + "\n" for item in more), encoding="utf-8")
+    # a random model's completions share no word with the prompt, so the default utility would see no difference
+    (tmp_path / "taste.py").write_text("def taste(prompts, completions):\n    return [float(len(text.encode())) for text in completions]\n")
     for place, chat in (("path/to/base", False), ("models/mine", True)):
         (tmp_path / place).mkdir(parents=True)
         save_tiny(place, tiny_model(context=2048), tiny_tokenizer(chat_template=CHAT_TEMPLATE if chat else None))

@@ -86,10 +86,12 @@ class RunningServer:
         self._announced = threading.Event()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        if not self._announced.wait(60) or self.process.poll() is not None:
+        self._announced.wait(60)
+        address = next((found[1] for line in self.output if (found := re.match(r"labeling at (\S+)", line))), None)
+        if address is None:
             self.kill()
             raise RuntimeError("the server did not start:\n" + "".join(self.output))
-        self.url = next(found[1] for line in self.output if (found := re.match(r"labeling at (\S+)", line)))
+        self.url = address
         self._wait()
 
     @property
