@@ -50,7 +50,9 @@ class Desk:
             self.page.keyboard.press(key)
 
     def button(self, name: str) -> None:
-        self.page.get_by_role("button", name=name).first.click()
+        """Press a button and wait for the page it leads to."""
+        with self.page.expect_navigation():
+            self.page.get_by_role("button", name=name).first.click()
 
     def join(self, url: str, name: str, email: str, button: str) -> None:
         self.page.goto(url)
@@ -76,13 +78,12 @@ def _onboard(labeler: Desk) -> None:
     labeler.button("I have read this and agree")
     labeler.button("I have read them")
     while "/onboarding/training" in labeler.page.url:
-        number = labeler.page.url
         if labeler.page.get_by_role("button", name="Show what the team thinks").count():
             for group in labeler.page.locator("main fieldset").all():
                 group.locator("input[type=radio]").first.check()
             labeler.button("Show what the team thinks")
-        labeler.page.locator("main a.button.primary").click()
-        labeler.page.wait_for_url(lambda url, number=number: url != number)
+        with labeler.page.expect_navigation():
+            labeler.page.locator("main a.button.primary").click()
 
 
 def _screen(labeler: Desk, project: Project) -> None:
@@ -121,8 +122,7 @@ def _rate_texts(admin: Desk) -> None:
     admin.page.goto("/admin/screening/rate")
     while admin.page.locator("input[name=score]").count():
         admin.page.locator('input[name=score][value="7"]').check()
-        with admin.page.expect_navigation():
-            admin.button("Keep and go on")
+        admin.button("Keep and go on")
 
 
 def _open_queue(admin: Desk, name: str, kind: str, k: int | None) -> None:
