@@ -223,6 +223,7 @@ def test_a_hundred_rankings_follow_each_other_within_150_ms(live_server: Running
             page.wait_for_selector("[data-ready]")
             took += seconds_to_next(page, 50)
         p95 = statistics.quantiles(took, n=20)[-1]
+        print(f"submit to next, K = 6: median {statistics.median(took):.0f} ms, p95 {p95:.0f} ms")  # noqa: T201 - the figure to report
         if p95 <= 150:
             break
     assert len(took) == 100
