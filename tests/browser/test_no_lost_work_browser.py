@@ -95,7 +95,11 @@ class Ordeal:
             )
             self.page.keyboard.press("Control+Enter")
         task, text = self.sent
-        self.page.wait_for_function("task => document.querySelector('[data-task]')?.dataset.task !== task", arg=task, timeout=30_000)
+        self.page.wait_for_function(
+            "task => document.querySelector('[data-receipt]') && document.querySelector('[data-task]')?.dataset.task !== task",
+            arg=task,
+            timeout=30_000,
+        )
         self.receipts[str(self.page.locator("[data-receipt]").get_attribute("data-receipt"))] = text
         self.page.wait_for_selector("[data-ready]")
 

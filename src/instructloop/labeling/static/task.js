@@ -128,6 +128,7 @@ export class Task extends EventTarget {
     }
     if (response.status === 401) this.loginEnded();
     const data = await response.json().catch(() => null);
+    if (response.ok && data === null) return { status: 0, data }; // the connection broke within the reply: as good as none
     return { status: response.status, data, wait: Number(response.headers.get("Retry-After")) || 0 };
   }
 
@@ -204,9 +205,9 @@ async function send(task, attempt = 0) {
   const { status, data, wait } = await task.post(task.form.getAttribute("action"), task.body());
   if (task.signal.aborted) return;
   if (status === 200 && data?.receipt) return arrived(task, data);
-  if (status === 0 || status === 503 || status === 429) {
+  if (status === 0 || (status > 500 && status < 600) || status === 429) {
     const pause = wait ? wait * 1000 : RETRY_MS[Math.min(attempt, RETRY_MS.length - 1)];
-    const why = status === 429 ? "That was very quick" : status === 503 ? "The server is busy" : "The server cannot be reached";
+    const why = status === 429 ? "That was very quick" : status > 500 ? "The server is busy" : "The server cannot be reached";
     task.notice("warning", "errors", `${why}. Nothing is lost; trying again in ${Math.round(pause / 1000)} s.`);
     setTimeout(() => task.signal.aborted || send(task, attempt + 1), pause);
     return;
