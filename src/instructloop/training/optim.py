@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from instructloop.config.shared import OptimizerConfig
 from instructloop.core.errors import ConfigError, TrainingDiverged
+from instructloop.models.ranks import ALONE, Ranks
 
 Trainable = nn.Module | Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]]
 """A module, parameters, or named parameters; names make the message of a divergence readable."""
@@ -120,18 +121,20 @@ def check_loss(loss: Tensor, name: str, step: int) -> Tensor:
     return loss
 
 
-def step_checked(optimizer: torch.optim.Optimizer, params: Trainable, max_grad_norm: float) -> float:
-    """Clip the global gradient norm, step, clear the gradients, and return the norm before clipping.
+def step_checked(optimizer: torch.optim.Optimizer, params: Trainable, max_grad_norm: float, *, ranks: Ranks = ALONE) -> float:
+    """Sum the gradient over the processes, clip its global norm, step, clear the gradients, and return the norm before clipping.
 
     Args:
         optimizer: steps the parameters.
         params: whose norm is clipped; a module or named parameters give a message with names.
         max_grad_norm: 0 only measures.
+        ranks: the processes that each accumulated the gradient of their share of the batch.
 
     Raises:
         TrainingDiverged: a gradient is not finite; weights and moments are as before.
     """
     named = list(trainable_parameters(params))
+    ranks.sum_gradients(parameter for _, parameter in named)
     gradients = [parameter.grad for _, parameter in named if parameter.grad is not None]
     norm = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
     if not math.isfinite(norm):

@@ -5,6 +5,7 @@ split into micro-batches (PPO-17, PPO-29). The pretraining gradient is accumulat
 ONE optimizer step (spec E12, X1): a second step would let Adam divide the factor gamma away (X3).
 """
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,6 +20,7 @@ from instructloop.core.seeds import derive, permutation
 from instructloop.data.batching import batch_at, micro_batches
 from instructloop.data.sequences import TokenBatch
 from instructloop.models.logprobs import completion_logprobs
+from instructloop.models.ranks import ALONE, Ranks
 from instructloop.models.scalar import ScalarModel
 from instructloop.objectives.policy import clipped_policy_loss
 from instructloop.objectives.value import clipped_value_loss
@@ -79,6 +81,7 @@ def ppo_epochs(
     batch: TokenBatch,
     targets: Targets,
     pretrain_blocks: Int[Tensor, "blocks length"] | None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """Go ``inner_epochs`` times over the rollout batch, one optimizer step of each network a minibatch; returns metrics.
 
@@ -89,15 +92,16 @@ def ppo_epochs(
     learn_policy = step >= cfg.value_warmup_steps
     for number, rows in minibatches(cfg, step):
         value_optimizer.zero_grad(set_to_none=True)
-        value_gradient(cfg, value_model, batch, targets, rows, meter, step=step)
-        meter.mean(value_grad_norm=step_checked(value_optimizer, value_model, cfg.value_optimizer.max_grad_norm))
+        value_gradient(cfg, value_model, batch, targets, rows, meter, step=step, ranks=ranks)
+        meter.mean(value_grad_norm=step_checked(value_optimizer, value_model, cfg.value_optimizer.max_grad_norm, ranks=ranks))
         if not learn_policy:
             continue
         policy_optimizer.zero_grad(set_to_none=True)
-        policy_gradient(cfg, policy, batch, targets, rows, meter, step=step, first=number == 0)
+        policy_gradient(cfg, policy, batch, targets, rows, meter, step=step, first=number == 0, ranks=ranks)
+        # both gradients come summed over the processes: their norms are compared, and the step must not sum them again
         if pretrain_blocks is not None and cfg.ptx_coef > 0:
             blocks = pretrain_blocks[pretrain_rows(cfg, step, number, len(pretrain_blocks))].to(batch.tokens.device)
-            add_pretrain_gradient(cfg, policy, blocks, meter, step=step)
+            add_pretrain_gradient(cfg, policy, blocks, meter, step=step, ranks=ranks)
         meter.mean(grad_norm=step_checked(policy_optimizer, policy, cfg.optimizer.max_grad_norm))
     return meter.read()
 
@@ -127,44 +131,57 @@ def policy_gradient(
     *,
     step: int,
     first: bool = False,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Accumulate the gradient of the clipped surrogate (PPO eq. 7), mean over the minibatch's completion tokens."""
     tokens = _token_count(targets, rows)
     shares = torch.zeros(4, device=batch.tokens.device)
-    for part in _parts(batch, rows, cfg.compute.micro_batch_tokens):
+    lowest, highest = math.inf, -math.inf
+    for part in _parts(batch, rows, cfg.compute.micro_batch_tokens, ranks):
         new = completion_logprobs(policy, batch.select(part), temperature=cfg.sampling.temperature)
         old = targets.select(part, new.mask.shape[1])
         result = clipped_policy_loss(new.logprobs, old.old_logprobs, old.advantages, old.mask, clip=cfg.clip, denominator=tokens)
         check_loss(result.loss, "the policy loss", step + 1).backward()
         shares += torch.stack([result.loss.detach(), result.clip_fraction, result.approx_kl, result.ratio_mean])
-        low, high = float(result.ratio_min), float(result.ratio_max)
-        meter.low("ratio_min", low)
-        meter.high("ratio_max", high)
-        if first:
-            meter.high("first_ratio_deviation", max(abs(high - 1), abs(low - 1)))
-    loss, clip_fraction, approx_kl, ratio_mean = shares.tolist()
+        lowest, highest = min(lowest, float(result.ratio_min)), max(highest, float(result.ratio_max))
+    ranks.sum_gradients(policy.parameters())
+    lows, highs = zip(*ranks.gather((lowest, highest)), strict=True)
+    low, high = min(lows), max(highs)
+    meter.low("ratio_min", low)
+    meter.high("ratio_max", high)
+    if first:
+        meter.high("first_ratio_deviation", max(abs(high - 1), abs(low - 1)))
+    loss, clip_fraction, approx_kl, ratio_mean = ranks.sum(*shares.tolist())
     meter.mean(policy_loss=loss, clip_fraction=clip_fraction, approx_kl=approx_kl, ratio_mean=ratio_mean)
     meter.mean(grad_norm_ppo=gradient_norm([parameter.grad for parameter in policy.parameters()]))
 
 
 def value_gradient(
-    cfg: PPOConfig, value_model: ScalarModel, batch: TokenBatch, targets: Targets, rows: Sequence[int], meter: Meter, *, step: int
+    cfg: PPOConfig,
+    value_model: ScalarModel,
+    batch: TokenBatch,
+    targets: Targets,
+    rows: Sequence[int],
+    meter: Meter,
+    *,
+    step: int,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Accumulate the gradient of the clipped value loss (PPO-20), mean over the minibatch's completion tokens."""
     tokens = _token_count(targets, rows)
     shares = torch.zeros(2, device=batch.tokens.device)
-    for part in _parts(batch, rows, cfg.compute.micro_batch_tokens):
+    for part in _parts(batch, rows, cfg.compute.micro_batch_tokens, ranks):
         values = value_model.values(batch.select(part)).float()
         old = targets.select(part, values.shape[1])
         result = clipped_value_loss(values, old.old_values, old.returns, old.mask, clip=cfg.value_clip, denominator=tokens)
         (cfg.value_coef * check_loss(result.loss, "the value loss", step + 1)).backward()
         shares += torch.stack([result.loss.detach(), result.clip_fraction])
-    loss, clip_fraction = shares.tolist()
+    loss, clip_fraction = ranks.sum(*shares.tolist())
     meter.mean(value_loss=loss, value_clip_fraction=clip_fraction)
 
 
 def add_pretrain_gradient(
-    cfg: PPOConfig, policy: PreTrainedModel, blocks: Int[Tensor, "blocks length"], meter: Meter, *, step: int
+    cfg: PPOConfig, policy: PreTrainedModel, blocks: Int[Tensor, "blocks length"], meter: Meter, *, step: int, ranks: Ranks = ALONE
 ) -> None:
     """Add gamma times the gradient of the pretraining loss to the PPO gradient, and log the norms of both terms (X1, X4)."""
     parameters = [parameter for parameter in policy.parameters() if parameter.requires_grad]
@@ -172,8 +189,9 @@ def add_pretrain_gradient(
     for parameter in parameters:
         parameter.grad = None
     loss = accumulate_text_gradient(
-        policy, blocks, cfg.compute.micro_batch_tokens, name="the pretraining loss", step=step + 1, weight=cfg.ptx_coef
+        policy, blocks, cfg.compute.micro_batch_tokens, name="the pretraining loss", step=step + 1, weight=cfg.ptx_coef, ranks=ranks
     )
+    ranks.sum_gradients(parameters)
     ppo_norm, ptx_norm = gradient_norm(ppo_gradients), gradient_norm([parameter.grad for parameter in parameters])
     meter.mean(ptx_loss=loss, grad_norm_ptx=ptx_norm, grad_norm_ratio=ptx_norm / max(ppo_norm, 1e-12))
     for parameter, gradient in zip(parameters, ppo_gradients, strict=True):
@@ -192,7 +210,8 @@ def _token_count(targets: Targets, rows: Sequence[int]) -> Tensor:
     return targets.mask[torch.as_tensor(rows, device=targets.mask.device)].sum()
 
 
-def _parts(batch: TokenBatch, rows: Sequence[int], budget_tokens: int) -> list[list[int]]:
-    """The minibatch's row indices in micro-batches of at most ``budget_tokens`` padded tokens."""
+def _parts(batch: TokenBatch, rows: Sequence[int], budget_tokens: int, ranks: Ranks) -> list[list[int]]:
+    """This process's share of the minibatch's row indices, in micro-batches of at most ``budget_tokens`` padded tokens."""
     lengths = batch.lengths.tolist()
+    rows = [rows[place] for place in ranks.share([lengths[row] for row in rows])]
     return [[rows[place] for place in part] for part in micro_batches([lengths[row] for row in rows], budget_tokens)]

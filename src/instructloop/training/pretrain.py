@@ -20,6 +20,7 @@ from instructloop.data import TextCodec, batch_at, pack_texts
 from instructloop.models.device import evaluating
 from instructloop.models.load import load_causal, load_tokenizer, new_llama
 from instructloop.models.logprobs import text_nll
+from instructloop.models.ranks import ALONE, Ranks
 from instructloop.models.save import save_causal
 from instructloop.runs.rundir import RunDir
 from instructloop.training.cards import pretrain_card
@@ -109,17 +110,25 @@ def train_pretrain(
 
 
 def accumulate_text_gradient(
-    model: PreTrainedModel, blocks: Int[Tensor, "N L"], micro_batch_tokens: int, *, name: str, step: int, weight: float = 1.0
+    model: PreTrainedModel,
+    blocks: Int[Tensor, "N L"],
+    micro_batch_tokens: int,
+    *,
+    name: str,
+    step: int,
+    weight: float = 1.0,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Add ``weight`` times the gradient of the blocks' mean loss to ``.grad``; the split into micro-batches does not change it.
 
     Args:
         model: a causal LM in the mode the caller wants.
-        blocks: packed token blocks of equal length.
+        blocks: packed token blocks of equal length, those of the whole batch.
         micro_batch_tokens: tokens of one forward-backward pass.
         name: the loss's name in an error.
         step: the step's number in an error.
         weight: factor of the gradient (not of the value returned).
+        ranks: the processes that share the blocks.
 
     Returns:
         Mean loss in nats a token.
@@ -128,19 +137,21 @@ def accumulate_text_gradient(
         TrainingDiverged: the loss is not finite.
     """
     total = 0.0
-    for part in blocks.split(max(1, micro_batch_tokens // blocks.shape[1])):
+    mine = blocks[ranks.share([blocks.shape[1]] * len(blocks))]
+    for part in mine.split(max(1, micro_batch_tokens // blocks.shape[1])) if len(mine) else ():
         share = len(part) / len(blocks)
         loss = check_loss(text_nll(model, part), name, step) * share
         (loss * weight).backward()
         total += float(loss.detach())
-    return total
+    return ranks.sum(total)[0]
 
 
-def mean_text_nll(model: PreTrainedModel, blocks: Int[Tensor, "N L"], micro_batch_tokens: int) -> float:
+def mean_text_nll(model: PreTrainedModel, blocks: Int[Tensor, "N L"], micro_batch_tokens: int, *, ranks: Ranks = ALONE) -> float:
     """Mean loss over all blocks in evaluation mode, nats a token."""
     with evaluating(model):
-        parts = blocks.split(max(1, micro_batch_tokens // blocks.shape[1]))
-        return sum(float(text_nll(model, part)) * len(part) for part in parts) / len(blocks)
+        mine = blocks[ranks.share([blocks.shape[1]] * len(blocks))]
+        parts = mine.split(max(1, micro_batch_tokens // blocks.shape[1])) if len(mine) else ()
+        return ranks.sum(sum(float(text_nll(model, part)) * len(part) for part in parts))[0] / len(blocks)
 
 
 def _initial_model(cfg: PretrainConfig, codec: TextCodec) -> PreTrainedModel:

@@ -7,6 +7,7 @@ import torch
 
 from instructloop.data import RankedGroup, TokenSequence, collate, grouped_micro_batches, micro_batches
 from instructloop.models.device import evaluating
+from instructloop.models.ranks import ALONE, Ranks
 from instructloop.models.scalar import ScalarModel
 from instructloop.objectives.reward import pairwise_ranking_loss
 from instructloop.training.optim import check_loss
@@ -25,7 +26,14 @@ class BatchStats(NamedTuple):
 
 
 def accumulate_ranking_gradient(
-    model: ScalarModel, groups: Sequence[RankedGroup], pad_id: int, micro_batch_tokens: int, *, step: int, per_pair: bool = False
+    model: ScalarModel,
+    groups: Sequence[RankedGroup],
+    pad_id: int,
+    micro_batch_tokens: int,
+    *,
+    step: int,
+    per_pair: bool = False,
+    ranks: Ranks = ALONE,
 ) -> BatchStats:
     """Add the gradient of the batch's ranking loss to ``.grad``; the split into micro-batches does not change it (PPO-29).
 
@@ -33,11 +41,12 @@ def accumulate_ranking_gradient(
 
     Args:
         model: the scalar model.
-        groups: the batch's prompts; those without a strict pair are passed over, the others count by their weight (spec L1).
+        groups: the prompts of the whole batch; those without a strict pair are passed over, the others count by their weight (spec L1).
         pad_id: filler.
         micro_batch_tokens: tokens, padding included, of one forward-backward pass (a single prompt may exceed it).
         step: the step's number in an error.
         per_pair: every pair weighs the same, instead of every prompt.
+        ranks: the processes that share the batch.
 
     Raises:
         TrainingDiverged: the loss is not finite.
@@ -48,12 +57,13 @@ def accumulate_ranking_gradient(
     # D3, D5: a prompt's mean over its own strict pairs, then the mean over prompts that have any
     denominator = total_pairs if per_pair else len(used)
     loss = right = 0.0
-    for part in grouped_micro_batches([[len(row) for row in groups[index].sequences] for index in used], micro_batch_tokens):
+    mine = [used[place] for place in ranks.share([sum(map(len, groups[index].sequences)) for index in used])]
+    for part in grouped_micro_batches([[len(row) for row in groups[index].sequences] for index in mine], micro_batch_tokens):
         rows: list[TokenSequence] = []
         winners: list[int] = []
         losers: list[int] = []
         weights: list[float] = []
-        for index in (used[place] for place in part):
+        for index in (mine[place] for place in part):
             winners += [len(rows) + winner for winner, _ in pairs[index]]
             losers += [len(rows) + loser for _, loser in pairs[index]]
             weights += [groups[index].weight * (1.0 if per_pair else 1.0 / len(pairs[index]))] * len(pairs[index])
@@ -71,23 +81,30 @@ def accumulate_ranking_gradient(
         loss += float(result.loss.detach())
         right += float(result.accuracy) * len(winners)
     tokens = sum(len(row) for index in used for row in groups[index].sequences)
+    loss, right = ranks.sum(loss, right)
     return BatchStats(loss, right / max(1, total_pairs), total_pairs, tokens)
 
 
-def score_sequences(model: ScalarModel, sequences: Sequence[TokenSequence], pad_id: int, micro_batch_tokens: int) -> list[float]:
+def score_sequences(
+    model: ScalarModel, sequences: Sequence[TokenSequence], pad_id: int, micro_batch_tokens: int, *, ranks: Ranks = ALONE
+) -> list[float]:
     """Scores of any sequences in evaluation mode, stored bias included; independent of how they are batched up to rounding."""
-    scores = [0.0] * len(sequences)
+    lengths = [len(sequence) for sequence in sequences]
+    mine, scored = ranks.share(lengths), dict[int, float]()
     with evaluating(model):
-        for rows in micro_batches([len(sequence) for sequence in sequences], micro_batch_tokens):
+        for part in micro_batches([lengths[row] for row in mine], micro_batch_tokens):
+            rows = [mine[place] for place in part]
             values = model.scores(collate([sequences[row] for row in rows], pad_id)).tolist()
-            for row, value in zip(rows, values, strict=True):
-                scores[row] = value
-    return scores
+            scored.update(zip(rows, values, strict=True))
+    everything = {row: value for found in ranks.gather(scored) for row, value in found.items()}
+    return [everything[row] for row in range(len(sequences))]
 
 
-def score_groups(model: ScalarModel, groups: Sequence[RankedGroup], pad_id: int, micro_batch_tokens: int) -> list[list[float]]:
+def score_groups(
+    model: ScalarModel, groups: Sequence[RankedGroup], pad_id: int, micro_batch_tokens: int, *, ranks: Ranks = ALONE
+) -> list[list[float]]:
     """Scores of every completion of every group."""
-    flat = score_sequences(model, [row for group in groups for row in group.sequences], pad_id, micro_batch_tokens)
+    flat = score_sequences(model, [row for group in groups for row in group.sequences], pad_id, micro_batch_tokens, ranks=ranks)
     result, start = [], 0
     for group in groups:
         result.append(flat[start : start + group.k])

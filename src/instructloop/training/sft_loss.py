@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 from instructloop.data import TokenSequence
 from instructloop.models.device import evaluating
 from instructloop.models.logprobs import completion_logprobs
+from instructloop.models.ranks import ALONE, Ranks
 from instructloop.objectives.sft import token_nll
 from instructloop.training.loop import token_batches
 from instructloop.training.optim import check_loss
@@ -15,17 +16,25 @@ from instructloop.training.sft_data import SFTData
 
 
 def accumulate_sft_gradient(
-    model: PreTrainedModel, batch: Sequence[TokenSequence], pad_id: int, micro_batch_tokens: int, *, step: int, weight: float = 1.0
+    model: PreTrainedModel,
+    batch: Sequence[TokenSequence],
+    pad_id: int,
+    micro_batch_tokens: int,
+    *,
+    step: int,
+    weight: float = 1.0,
+    ranks: Ranks = ALONE,
 ) -> float:
     """Add ``weight`` times the gradient of the batch's mean completion-token loss to ``.grad`` (PPO-29: any split gives the same).
 
     Args:
         model: a causal LM in the mode the caller wants.
-        batch: rows of one optimizer step.
+        batch: all rows of one optimizer step; this process computes its share of them.
         pad_id: filler.
         micro_batch_tokens: tokens, padding included, of one forward-backward pass.
         step: the step's number in an error.
         weight: factor of the gradient (not of the value returned).
+        ranks: the processes that share the batch.
 
     Returns:
         Mean loss in nats a completion token, over the whole batch.
@@ -34,31 +43,35 @@ def accumulate_sft_gradient(
         TrainingDiverged: the loss is not finite.
     """
     tokens = sum(sequence.completion_length for sequence in batch)
+    mine = [batch[row] for row in ranks.share([len(sequence) for sequence in batch])]
     total = 0.0
-    for _, micro_batch in token_batches(batch, pad_id, micro_batch_tokens):
+    for _, micro_batch in token_batches(mine, pad_id, micro_batch_tokens):
         scored = completion_logprobs(model, micro_batch)
         loss = check_loss(token_nll(scored.logprobs, scored.mask, denominator=tokens), "sft/loss", step)
         (loss * weight).backward()
         total += float(loss.detach())
-    return total
+    return ranks.sum(total)[0]
 
 
-def mean_completion_nll(model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_id: int, micro_batch_tokens: int) -> float:
+def mean_completion_nll(
+    model: PreTrainedModel, sequences: Sequence[TokenSequence], pad_id: int, micro_batch_tokens: int, *, ranks: Ranks = ALONE
+) -> float:
     """Mean loss over all completion tokens in evaluation mode, nats a token."""
     tokens = sum(sequence.completion_length for sequence in sequences)
+    mine = [sequences[row] for row in ranks.share([len(sequence) for sequence in sequences])]
     total = 0.0
     with evaluating(model):
-        for _, batch in token_batches(sequences, pad_id, micro_batch_tokens):
+        for _, batch in token_batches(mine, pad_id, micro_batch_tokens):
             scored = completion_logprobs(model, batch)
             total += float(token_nll(scored.logprobs, scored.mask, denominator=tokens))
-    return total
+    return ranks.sum(total)[0]
 
 
-def evaluate_sft(model: PreTrainedModel, data: SFTData, pad_id: int, micro_batch_tokens: int) -> dict[str, float]:
+def evaluate_sft(model: PreTrainedModel, data: SFTData, pad_id: int, micro_batch_tokens: int, *, ranks: Ranks = ALONE) -> dict[str, float]:
     """``val_loss`` and ``pretrain_val_loss``, as far as there is something held out."""
     metrics = {}
     if data.validation is not None:
-        metrics["val_loss"] = mean_completion_nll(model, data.validation.sequences, pad_id, micro_batch_tokens)
+        metrics["val_loss"] = mean_completion_nll(model, data.validation.sequences, pad_id, micro_batch_tokens, ranks=ranks)
     if data.held_out_blocks is not None:
-        metrics["pretrain_val_loss"] = mean_text_nll(model, data.held_out_blocks, micro_batch_tokens)
+        metrics["pretrain_val_loss"] = mean_text_nll(model, data.held_out_blocks, micro_batch_tokens, ranks=ranks)
     return metrics
