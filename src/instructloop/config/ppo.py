@@ -148,6 +148,6 @@ class PPOConfig:
         require(self.sampling.temperature > 0, "ppo.sampling.temperature must be > 0: PPO learns from sampled noise")
         require(
             not self.sampling.truncated,
-            "ppo.sampling uses top_k or top_p, which changes the sampled distribution",
-            hint="set top_k = 0 and top_p = 1; use temperature instead",
+            "ppo.sampling uses top_k, top_p or repetition_penalty, which changes the sampled distribution",
+            hint="set top_k = 0, top_p = 1 and repetition_penalty = 1; use temperature instead",
         )

@@ -77,6 +77,8 @@ class SamplingConfig:
     """Keep the k most likely tokens; 0 keeps all. Refused in PPO."""
     top_p: float = 1.0
     """Keep the smallest set of tokens with this total probability; 1 keeps all. Refused in PPO."""
+    repetition_penalty: float = 1.0
+    """Divide the positive logits of tokens that prompt or completion hold by this, multiply negative ones; 1 is off. Refused in PPO."""
     stop: tuple[str, ...] = ()
     """Texts that end a completion (not kept in it)."""
 
@@ -85,11 +87,12 @@ class SamplingConfig:
         require(self.max_new_tokens >= 1, f"sampling.max_new_tokens must be >= 1, got {self.max_new_tokens}")
         require(self.top_k >= 0, f"sampling.top_k must be >= 0, got {self.top_k}", hint="0 keeps all tokens")
         require(0 < self.top_p <= 1, f"sampling.top_p must be in (0, 1], got {self.top_p}", hint="1 keeps all tokens")
+        require(self.repetition_penalty > 0, f"sampling.repetition_penalty must be > 0, got {self.repetition_penalty}", hint="1 is off")
 
     @property
     def truncated(self) -> bool:
         """Whether the sampled distribution differs from the model's own."""
-        return self.top_k > 0 or self.top_p < 1
+        return self.top_k > 0 or self.top_p < 1 or self.repetition_penalty != 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
