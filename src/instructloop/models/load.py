@@ -23,6 +23,7 @@ from instructloop.config import ComputeConfig
 from instructloop.core.errors import CheckpointError, ConfigError
 from instructloop.core.seeds import derive
 from instructloop.models.device import resolve_device, resolve_dtype, set_compute_dtype
+from instructloop.models.fast_linear import speed_up
 from instructloop.models.quiet import allow_padding_without_mask, quiet_transformers
 from instructloop.models.scalar import ScalarModel
 from instructloop.runs import resolve_model
@@ -185,6 +186,8 @@ def _settle(model: Any, inner: PreTrainedModel, compute: ComputeConfig, *, train
     if compute.gradient_checkpointing and trainable:
         # the library's newer name, and the one it had before; both take non-reentrant checkpoints by default
         getattr(inner, "activation_checkpointing_enable", inner.gradient_checkpointing_enable)()
+    if dtype == torch.float32 and resolve_device(compute).type == "cpu":
+        speed_up(inner, compute.matmul)
     model.requires_grad_(trainable)
     return model.eval()
 
