@@ -13,10 +13,14 @@ from instructloop.config import SamplingConfig
 from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt, PromptContent
 from instructloop.data import TextCodec, TokenSequence, collate
-from instructloop.generation.decoding import Decoder
+from instructloop.generation.decoding import PaddedDecoder
 from instructloop.generation.kv_cache import is_attention_only
+from instructloop.generation.ledger import Ledger
+from instructloop.generation.library import Library
+from instructloop.generation.refilling import RefillingDecoder
+from instructloop.generation.requests import Request, StepDecoder
 from instructloop.generation.rollouts import FinishReason, Rollouts
-from instructloop.generation.sampling import row_noise
+from instructloop.generation.stepping import step_function
 from instructloop.models import compute_dtype, context_tokens, device_of, evaluating, precision
 from instructloop.models.memory import kv_width, rollout_rows
 
@@ -29,8 +33,8 @@ class TorchEngine:
     Args:
         model: the model; it is put in evaluation mode for a call and back into the mode it was in.
         codec: its prompts, stop tokens and text.
-        max_rows: rows decoded together; more are cut into portions of similar prompt length, which changes no row. None
-            takes as many as a cache of bounded size holds (``models.memory.rollout_rows``).
+        max_rows: rows decoded together; more wait for a place, which changes no row. None takes as many as a cache of bounded
+            size holds (``models.memory.rollout_rows``).
     """
 
     def __init__(self, model: PreTrainedModel, codec: TextCodec, *, max_rows: int | None = None) -> None:
@@ -38,44 +42,54 @@ class TorchEngine:
             raise ConfigError(f"max_rows must be >= 1, got {max_rows}")
         self.model, self.codec, self.max_rows = model, codec, max_rows
 
-    def generate(self, prompts: Sequence[Prompt], *, n: int = 1, sampling: SamplingConfig, seed: int) -> Rollouts:
+    def generate(
+        self,
+        prompts: Sequence[Prompt],
+        *,
+        n: int = 1,
+        sampling: SamplingConfig,
+        seed: int,
+        limits: Sequence[int] | None = None,
+        first_row: int = 0,
+    ) -> Rollouts:
         """``n`` completions of each prompt, prompt-major.
 
         Args:
             prompts: at least one.
             n: completions of each.
             sampling: temperature, limits, stop texts.
-            seed: row r of the call draws from the stream keyed (seed, r).
+            seed: row r of the call draws from the stream keyed (seed, first_row + r).
+            limits: for each row its own ``max_new_tokens``, at most the one in ``sampling``.
+            first_row: where the rows of this call begin in a larger one that was shared out.
 
         Raises:
             ConfigError: a prompt and ``max_new_tokens`` do not fit into the model's context.
-            DataError: there is no prompt.
+            DataError: there is no prompt, or limits do not fit the rows.
         """
         if not prompts or n < 1:
             raise DataError(f"nothing to generate: {len(prompts)} prompts, {n} completions each")
+        count = len(prompts) * n
+        if limits is not None and (len(limits) != count or not all(1 <= limit <= sampling.max_new_tokens for limit in limits)):
+            raise DataError(f"limits must be {count} numbers of 1..{sampling.max_new_tokens} (max_new_tokens), got {len(limits)}")
         encoded = [tuple(self.codec.encode_prompt(prompt.prompt)) for prompt in prompts]
         self._check_room(encoded, sampling)
-        ids = [encoded[row // n] for row in range(len(encoded) * n)]
-        tokens: list[list[int]] = [[] for _ in ids]
-        reasons = [FinishReason.LENGTH for _ in ids]
-        logprobs = torch.zeros(len(ids), sampling.max_new_tokens, device=device_of(self.model))
-        entropies = torch.zeros_like(logprobs)
-        rows_together = self.max_rows or self._rows_that_fit(max(map(len, encoded)) + sampling.max_new_tokens)
-        with evaluating(self.model), precision(self.model):
-            for portion in self._portions([len(prompt) for prompt in ids], rows_together):
-                self._decode(portion, ids, tokens, reasons, logprobs, entropies, sampling, seed)
-        sequences = [TokenSequence((*prompt, *row), len(prompt)) for prompt, row in zip(ids, tokens, strict=True)]
-        batch = collate(sequences, self.codec.pad_id).to(logprobs.device)
-        mask = batch.completion_mask
-        width = mask.shape[1]
-        return Rollouts(
-            batch=batch,
-            logprobs=logprobs[:, :width] * mask,
-            entropies=entropies[:, :width] * mask,
-            finish_reasons=tuple(reasons),
-            prompts=tuple(prompts[row // n] for row in range(len(ids))),
-            completions=tuple(self._text(row, sampling.stop) for row in tokens),
+        row_limits = list(limits) if limits is not None else [sampling.max_new_tokens] * count
+        places = {prompt: place for place, prompt in enumerate(dict.fromkeys(encoded))}
+        request = Request(
+            prompts=list(places),
+            prompt_of=[places[encoded[row // n]] for row in range(count)],
+            limits=row_limits,
+            streams=range(first_row, first_row + count),
+            seed=seed,
+            sampling=sampling,
+            forbidden=self._forbidden(),
         )
+        ledger = self._ledger(row_limits, sampling)
+        with evaluating(self.model), precision(self.model):
+            for rows, decoder in self._decoders(request):
+                for step in decoder.steps():
+                    decoder.retire(ledger.record(step if rows is None else step._replace(rows=rows[step.rows])))
+        return self._rollouts(prompts, encoded, n, ledger, sampling)
 
     def stream(self, prompt: Prompt | PromptContent, *, sampling: SamplingConfig, seed: int) -> Iterator[str]:
         """One completion as pieces of text while it is sampled; the pieces joined equal row 0 of ``generate``.
@@ -88,19 +102,22 @@ class TorchEngine:
         content = prompt.prompt if isinstance(prompt, Prompt) else prompt
         ids = tuple(self.codec.encode_prompt(content))
         self._check_room([ids], sampling)
-        decoder = Decoder(self.model, [ids], [0], row_noise(seed, [0], sampling.max_new_tokens), sampling, self._forbidden())
-        stops, sampled, told = self._stop_ids(sampling), list[int](), 0
+        request = Request([ids], [0], [sampling.max_new_tokens], [0], seed, sampling, self._forbidden())
+        ledger, sampled, told = self._ledger(request.limits, sampling), list[int](), 0
+        with evaluating(self.model), precision(self.model):
+            (_, decoder), *_ = self._decoders(request)
         steps = decoder.steps()
         while True:
             # entered anew for each token: between two of them the caller may do with the model what it likes
             with evaluating(self.model), precision(self.model):
                 step = next(steps, None)
-            if step is None:
-                break
+                if step is None:
+                    break
+                ended = ledger.record(step)
+                decoder.retire(ended)
             sampled.append(int(step.draw.tokens[0]))
-            ended = sampled[-1] in stops or self._hits_stop_text(sampled, sampling.stop)
             text = self._text(sampled, sampling.stop)
-            if ended:
+            if bool(ended[0]):
                 break
             safe = _settled(text, sampling.stop)
             if safe > told:
@@ -110,39 +127,36 @@ class TorchEngine:
         if len(text) > told:
             yield text[told:]
 
-    def _decode(
-        self,
-        portion: list[int],
-        ids: Sequence[tuple[int, ...]],
-        tokens: list[list[int]],
-        reasons: list[FinishReason],
-        logprobs: Tensor,
-        entropies: Tensor,
-        sampling: SamplingConfig,
-        seed: int,
-    ) -> None:
-        """Sample the rows of one portion into the given places."""
-        distinct = {prompt: place for place, prompt in enumerate(dict.fromkeys(ids[row] for row in portion))}
-        noise = row_noise(seed, portion, sampling.max_new_tokens)
-        decoder = Decoder(self.model, list(distinct), [distinct[ids[row]] for row in portion], noise, sampling, self._forbidden())
-        stops = self._stop_ids(sampling)
-        places = torch.tensor(portion, device=logprobs.device)
-        for step in decoder.steps():
-            where = places[step.rows]
-            logprobs[where, step.position] = step.draw.logprobs
-            entropies[where, step.position] = step.draw.entropies
-            ended: list[int] = []
-            columns = zip(step.rows.tolist(), step.alive.tolist(), step.draw.tokens.tolist(), strict=True)
-            for local, alive, token in columns:
-                if not alive:
-                    continue
-                row = portion[local]
-                tokens[row].append(token)
-                if token in stops or self._hits_stop_text(tokens[row], sampling.stop):
-                    reasons[row] = FinishReason.STOP
-                    ended.append(local)
-            if ended:
-                decoder.alive[torch.tensor(ended, device=decoder.alive.device)] = False
+    def _decoders(self, request: Request) -> Iterator[tuple[Tensor | None, StepDecoder]]:
+        """Decoders for all rows of a request, each with the rows it decodes (None: all of them)."""
+        library = Library(self.model)
+        together = self.max_rows or self._rows_that_fit(request.capacity + 1)
+        step = step_function(library, request.capacity)
+        if step is not None:
+            yield None, RefillingDecoder(library, step, request, together)
+            return
+        for portion in self._portions([len(request.prompts[prompt]) for prompt in request.prompt_of], together):
+            yield torch.tensor(portion, device=device_of(self.model)), PaddedDecoder(library, request.part(portion))
+
+    def _ledger(self, limits: Sequence[int], sampling: SamplingConfig) -> Ledger:
+        stop_text = (lambda ids: self._hits_stop_text(ids, sampling.stop)) if sampling.stop else None
+        return Ledger(limits, self._stop_ids(sampling), stop_text, device_of(self.model))
+
+    def _rollouts(
+        self, prompts: Sequence[Prompt], encoded: Sequence[tuple[int, ...]], n: int, ledger: Ledger, sampling: SamplingConfig
+    ) -> Rollouts:
+        completions = ledger.completions()
+        sequences = [TokenSequence((*encoded[row // n], *ids), len(encoded[row // n])) for row, ids in enumerate(completions)]
+        batch = collate(sequences, self.codec.pad_id).to(ledger.logprobs.device)
+        width = batch.completion_mask.shape[1]
+        return Rollouts(
+            batch=batch,
+            logprobs=ledger.logprobs[:, :width] * batch.completion_mask,
+            entropies=ledger.entropies[:, :width] * batch.completion_mask,
+            finish_reasons=tuple(FinishReason.STOP if stopped else FinishReason.LENGTH for stopped in ledger.stopped()),
+            prompts=tuple(prompts[row // n] for row in range(len(completions))),
+            completions=tuple(self._text(row, sampling.stop) for row in completions),
+        )
 
     def _portions(self, lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
         """Row numbers decoded together: of similar prompt length, and of equal length where padding could not be masked."""

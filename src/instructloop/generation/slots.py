@@ -1,0 +1,160 @@
+"""A key-value cache of slots: each row has its own next column, so that a finished row's place can go to a waiting prompt.
+
+A row's tokens lie in columns 0..length-1 of its slot. One decoding step writes one column a row and lets attention see the
+columns up to the longest row; what lies beyond a row's own length is masked. The library's models reach it through
+transformers' cache interface.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
+
+
+class KeysValues(NamedTuple):
+    """What one layer keeps of some prompts, [prompts, heads, columns, width] each; right-padded."""
+
+    keys: Tensor
+    values: Tensor
+
+
+class PromptLayer(DynamicLayer):
+    """Keeps the keys and values of one pass over whole prompts as they come."""
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Remember and hand back."""
+        self.keys, self.values = key_states, value_states
+        self.is_initialized = True
+        return key_states, value_states
+
+
+class SlotLayer(DynamicLayer):
+    """Keys and values [slots, heads, capacity, width] of one layer."""
+
+    def __init__(self, cache: "SlotCache") -> None:
+        super().__init__()
+        self._cache = cache
+        self.stored: KeysValues | None = None
+
+    def fill(self, slots: Tensor, prompts: KeysValues, which: Tensor) -> None:
+        """Put prompt ``which[i]`` into slot ``slots[i]``."""
+        if self.stored is None:
+            self.stored = KeysValues(self._room(prompts.keys), self._room(prompts.values))
+            self.is_initialized = True
+        for stored, new in zip(self.stored, prompts, strict=True):
+            stored[slots, :, : new.shape[2]] = new[which].to(stored.dtype)
+
+    def move(self, source: Tensor, target: Tensor, columns: int) -> None:
+        """Copy the first columns of some slots to others."""
+        assert self.stored is not None
+        for stored in self.stored:
+            stored[target, :, :columns] = stored[source, :, :columns]
+
+    def write(self, keys: Tensor, values: Tensor) -> KeysValues:
+        """Write a column of each active row; [rows, heads, width] or with a column dimension of 1, contiguous or not.
+
+        Returns:
+            Views [rows, heads, columns up to the longest row, width].
+        """
+        assert self.stored is not None
+        rows, longest = self._cache.rows, self._cache.longest
+        seen = []
+        for stored, new in zip(self.stored, (keys, values), strict=True):
+            width = stored.shape[3]
+            stored.view(-1, width).index_copy_(0, self._cache.places(stored.shape[1]), new.reshape(-1, width).to(stored.dtype))
+            seen.append(stored[:rows, :, :longest])
+        return KeysValues(*seen)
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
+        """The library's call of ``write``."""
+        return self.write(key_states, value_states)
+
+    def get_seq_length(self) -> int:
+        """Columns before the one that is written: those of the longest row."""
+        return self._cache.longest - 1
+
+    def _room(self, like: Tensor) -> Tensor:
+        # zeros, not empty: what is masked is multiplied by 0, which must not meet a NaN
+        shape = (self._cache.slots, like.shape[1], self._cache.capacity, like.shape[3])
+        return torch.zeros(shape, dtype=self._cache.dtype, device=like.device)
+
+
+class SlotCache(Cache):
+    """One ``SlotLayer`` for each layer of the model.
+
+    Args:
+        layers: layers of the model.
+        slots: rows that can be decoded together.
+        capacity: columns of a slot.
+        dtype: what keys and values are stored in.
+    """
+
+    def __init__(self, layers: int, slots: int, capacity: int, dtype: torch.dtype) -> None:
+        self.slots, self.capacity, self.dtype = slots, capacity, dtype
+        self.rows, self.longest = slots, 1
+        self.columns: Tensor = torch.zeros(slots, dtype=torch.long)
+        self._places: dict[int, Tensor] = {}
+        self._mask: dict[int, Tensor] = {}
+        self._slot_layers = [SlotLayer(self) for _ in range(layers)]
+        super().__init__(layers=list(self._slot_layers))
+
+    def fill(self, slots: Tensor, prompts: Sequence[KeysValues], which: Tensor) -> None:
+        """Put prompt ``which[i]`` into slot ``slots[i]``, in every layer."""
+        for layer, one in zip(self._slot_layers, prompts, strict=True):
+            layer.fill(slots, one, which)
+
+    def move(self, source: Tensor, target: Tensor, columns: int) -> None:
+        """Copy slots, in every layer."""
+        for layer in self._slot_layers:
+            layer.move(source, target, columns)
+
+    def begin(self, columns: Int[Tensor, "rows"], longest: int) -> None:
+        """Announce a step: slot r < rows writes column ``columns[r]``, and attention sees ``longest`` columns."""
+        self.columns, self.rows, self.longest = columns, len(columns), longest
+        self._places.clear()
+        self._mask.clear()
+
+    def layer(self, index: int) -> SlotLayer:
+        """One layer."""
+        return self._slot_layers[index]
+
+    def places(self, heads: int) -> Int[Tensor, "rows_heads"]:
+        """Where this step's columns lie in a layer seen as [slots * heads * capacity, width]."""
+        if heads not in self._places:
+            first = torch.arange(self.rows * heads, device=self.columns.device).view(self.rows, heads) * self.capacity
+            self._places[heads] = (first + self.columns[:, None]).view(-1)
+        return self._places[heads]
+
+    def visible(self) -> Bool[Tensor, "rows longest"]:
+        """True at the columns that a row holds, the one of this step included."""
+        return torch.arange(self.longest, device=self.columns.device) <= self.columns[:, None]
+
+    def bias(self, heads: int, dtype: torch.dtype) -> Float[Tensor, "rows_heads 1 longest"]:
+        """The same as what is added to attention scores: 0 or the lowest number."""
+        if heads not in self._mask:
+            bias = torch.zeros((self.rows, self.longest), dtype=dtype, device=self.columns.device)
+            bias.masked_fill_(~self.visible(), torch.finfo(dtype).min)
+            self._mask[heads] = bias[:, None].expand(-1, heads, -1).reshape(self.rows * heads, 1, self.longest)
+        return self._mask[heads]
+
+
+def attend(query: Tensor, seen: KeysValues, bias: Tensor, scale: float) -> Float[Tensor, "rows heads_width"]:
+    """Attention of one query a row by two batched matrix products; on a CPU that beats the fused kernel, which is made for many queries.
+
+    Args:
+        query: [rows, heads, width]; query heads of one key head lie together.
+        seen: keys and values [rows, key heads, columns, width].
+        bias: [rows * key heads, 1, columns], see ``SlotCache.bias``.
+        scale: of the scores.
+    """
+    rows, heads, columns, width = seen.keys.shape
+    keys, values = (one.flatten(0, 1) for one in seen)
+    grouped = query.reshape(rows * heads, -1, width)
+    scores = torch.baddbmm(bias, grouped, keys.transpose(1, 2), alpha=scale)
+    weights = torch.softmax(scores, dim=-1)
+    assert weights.shape[2] == columns
+    return torch.bmm(weights, values).view(rows, -1)
