@@ -34,7 +34,7 @@ class Output:
 
 
 def output(tokens: Sequence[int], logprobs: Sequence[float]) -> Output:
-    return Output(tokens, [{token: Told(value), 259: Told(-99.0)} for token, value in zip(tokens, logprobs, strict=True)])
+    return Output(tokens, [{259: Told(-99.0)} | {token: Told(value)} for token, value in zip(tokens, logprobs, strict=True)])
 
 
 def converted(outputs: Sequence[Output], ids: Sequence[tuple[int, ...]], *stop: str) -> Rollouts:
