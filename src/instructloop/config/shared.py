@@ -109,6 +109,8 @@ class ComputeConfig:
     """Tokens (padding included) in one forward-backward pass; changes memory and speed, never the gradient."""
     matmul: Literal["auto", "torch", "onednn"] = "auto"
     """Kernels of float32 linear layers on a CPU: ``auto`` takes oneDNN's on AMD processors with AVX-512 (twice as fast), else torch's."""
+    sharding: Literal["ddp", "fsdp"] = "ddp"
+    """What several processes hold: each all weights (ddp), or each a part of every decoder layer (fsdp). One process holds everything."""
 
     def __post_init__(self) -> None:
         require(self.micro_batch_tokens >= 16, f"compute.micro_batch_tokens must be >= 16, got {self.micro_batch_tokens}")

@@ -38,6 +38,10 @@ class TrainingDiverged(InstructLoopError, RuntimeError):  # noqa: N818 - the nam
     """A loss, gradient or divergence measure left its bounds; raised before the optimizer step."""
 
 
+class RankLost(InstructLoopError, RuntimeError):  # noqa: N818 - the name says what happened
+    """Another process of the same training died, or did not answer in time."""
+
+
 class RewardError(InstructLoopError):
     """A reward returned something unusable (NaN, wrong length) or raised."""
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from instructloop.core.errors import CheckpointError
 from instructloop.models.adapters import has_adapters
+from instructloop.models.ranks import ALONE, Ranks
 
 STATE_FILE = "state.pt"
 
@@ -26,7 +27,12 @@ class Stateful(Protocol):
 
 
 def save_state(
-    path: Path, *, modules: Mapping[str, Stateful], optimizers: Mapping[str, Stateful] | None = None, extra: Mapping[str, Any] | None = None
+    path: Path,
+    *,
+    modules: Mapping[str, Stateful],
+    optimizers: Mapping[str, Stateful] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Write modules, optimizers and plain values into the directory ``path``.
 
@@ -37,7 +43,10 @@ def save_state(
         modules: models and averages by name.
         optimizers: optimizers by name.
         extra: numbers, texts, lists, dicts and tensors.
+        ranks: the processes that hold this state alike, of which the main one writes.
     """
+    if not ranks.main:
+        return
     path.mkdir(parents=True, exist_ok=True)
     state = {
         "modules": {name: _state_of(module) for name, module in modules.items()},

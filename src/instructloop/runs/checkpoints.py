@@ -6,7 +6,7 @@ its line is damaged and is never loaded.
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +103,7 @@ class CheckpointIndex:
         name = f"step-{step:06d}"
         path = self.folder / name
         entries = self.entries()
-        again = entries and entries[-1].step == step and self.intact(entries[-1])
+        again = self._newest_is(step, entries)
         if not again:
             with writing(path, "checkpoint"):
                 write_directory(path, save)
@@ -112,6 +112,16 @@ class CheckpointIndex:
                 append_jsonl(self.file, Entry(step=step, name=name, best=best, files=_sizes(path), offsets=offsets).row())
         self._prune(keep)
         return path
+
+    def join_commit(self, step: int, save: SaveState) -> Path:
+        """Add this process's part to a state that another process commits at the same time."""
+        path = self.folder / f"step-{step:06d}"
+        if not self._newest_is(step, self.entries()):
+            save(path.with_name(path.name + PARTIAL_SUFFIX))
+        return path
+
+    def _newest_is(self, step: int, entries: Sequence[Entry]) -> bool:
+        return bool(entries) and entries[-1].step == step and self.intact(entries[-1])
 
     def roll_back(self, to: Entry | None) -> None:
         """Remove everything that a crash left after the given state: partial folders, uncommitted and damaged states."""

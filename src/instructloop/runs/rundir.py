@@ -38,7 +38,10 @@ logger = logging.getLogger(__name__)
 
 
 class RunDir:
-    """One stage's directory, held open (and locked) by one process; use it as a context manager."""
+    """One stage's directory, held open (and locked) by one process; use it as a context manager.
+
+    Where several processes train one model, the others follow it (``RunDir.follow``): the same calls, but nothing is written.
+    """
 
     def __init__(self, path: Path, stage: str, lock: int) -> None:
         """Not for callers: use ``RunDir.open``."""
@@ -47,6 +50,8 @@ class RunDir:
         self.log = logging.getLogger(f"instructloop.{stage}")
         self.was_done = False
         """Whether the run had already ended when it was opened with ``resume``."""
+        self.follows = False
+        """Whether another process writes this directory."""
         self._lock = lock
         self._index = CheckpointIndex(path / "checkpoints")
         self._start: SavedState | None = None
@@ -95,6 +100,22 @@ class RunDir:
         except BaseException:
             run._release()
             raise
+        return run
+
+    @classmethod
+    def follow(cls, path: str | Path, *, stage: str, start: SavedState | None) -> "RunDir":
+        """The directory of a run that another process has opened and writes.
+
+        Metrics are checked and dropped, events, samples and results are dropped, the end leaves the status alone. ``checkpoint`` calls its
+        save function all the same: of a state in several parts every process writes its own.
+
+        Args:
+            path: the run directory.
+            stage: its stage.
+            start: what the writer's ``latest()`` says.
+        """
+        run = cls(Path(path), stage, -1)
+        run.follows, run._start = True, start
         return run
 
     def _create(self, config: dict[str, Any], parents: tuple[Parent, ...]) -> None:
@@ -155,17 +176,23 @@ class RunDir:
 
     def event(self, step: int, kind: str, message: str, **fields: Any) -> None:
         """Append something worth knowing: an alarm, a warning, a skip; it also goes to the log."""
+        if self.follows:
+            return
         self._append("events.jsonl", {"step": step, "kind": kind, "message": message, **fields})
         self.log.log(logging.WARNING if kind in {"alarm", "warning"} else logging.INFO, "%s (step %d): %s", kind, step, message)
 
     def samples(self, step: int, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Write ``samples/step-000200.jsonl``."""
         file = self.path / "samples" / f"step-{step:06d}.jsonl"
+        if self.follows:
+            return file
         with writing(file, "samples"):
             write_jsonl(file, rows)
         return file
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        if self.follows:
+            return
         with writing(self.path / name, "log"):
             append_jsonl(self.path / name, row)
 
@@ -173,6 +200,10 @@ class RunDir:
 
     def checkpoint(self, step: int, save: SaveState, *, keep: int, best: bool = False) -> Path:
         """Commit the training state after ``step`` steps; older ones beyond ``keep`` are deleted, a best one stays."""
+        if self.follows:
+            path = self._index.join_commit(step, save)
+            self._start = SavedState(step, path)
+            return path
         offsets = {}
         for name in LOGS:
             file = self.path / name
@@ -212,6 +243,8 @@ class RunDir:
 
     def _publish(self, name: str, write: Callable[[Path], None]) -> Path:
         path = self.path / name
+        if self.follows:
+            return path
         before = path.with_name(f"{name}.before{PARTIAL_SUFFIX}")
         shutil.rmtree(before, ignore_errors=True)
         if path.is_dir():
@@ -225,6 +258,8 @@ class RunDir:
     def result(self, values: Mapping[str, Any]) -> Path:
         """Write ``result.json``: the stage's final numbers."""
         path = self.path / "result.json"
+        if self.follows:
+            return path
         with writing(path, "result"):
             write_json(path, {"schema_version": SCHEMA_VERSION, **values})
         self._record("result.json")
@@ -233,6 +268,8 @@ class RunDir:
     def evaluation(self, name: str, value: Mapping[str, Any]) -> Path:
         """Write ``eval/<name>.json``."""
         path = self.path / "eval" / f"{name}.json"
+        if self.follows:
+            return path
         with writing(path, "evaluation"):
             write_json(path, value)
         self._record(f"eval/{name}.json")
@@ -247,6 +284,8 @@ class RunDir:
     # -- opening and closing -----------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
+        if self.follows:
+            return self
         self._handler = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
         self._handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
         package = logging.getLogger("instructloop")
@@ -279,6 +318,8 @@ class RunDir:
             self._lock = -1
 
     def _write_status(self, status: str, **fields: Any) -> None:
+        if self.follows:
+            return
         file = self.path / STATUS_FILE
         before = read_json(file) if file.exists() else {}
         spent = before.get("seconds", 0.0) + (time.time() - self._started if status != "running" else 0.0)

@@ -22,8 +22,10 @@ from instructloop.data import TextCodec, tokenize_rankings
 from instructloop.data.rankings import prompt_key
 from instructloop.formats import split_by_prompt
 from instructloop.models.load import context_tokens
+from instructloop.models.ranks import joined
 from instructloop.models.scalar import ScalarModel
 from instructloop.runs.rundir import RunDir
+from instructloop.training.loop import open_run
 from instructloop.training.rm_loss import score_groups
 from instructloop.training.rm_report import accuracy_report
 
@@ -85,7 +87,8 @@ def cross_validate(cfg: RewardModelConfig, out: Path, rankings: Sequence[Ranking
 def _fold(
     cfg: RewardModelConfig, path: Path, train: Sequence[Ranking], rest: Sequence[Ranking], left_out: frozenset[str], train_one: FoldTrainer
 ) -> dict[str, Any]:
-    if (path / "result.json").exists():
+    ranks = joined()
+    if ranks.by_main((path / "result.json").exists):
         done: dict[str, Any] = read_json(path / "result.json")["fold"]
         return done
     mine = [row for row in train if row.labeler not in left_out]
@@ -93,12 +96,13 @@ def _fold(
     unseen = [row for row in rest if prompt_key(row.prompt) not in seen]
     strangers = [row for row in unseen if row.labeler in left_out]
     own = [row for row in unseen if row.labeler not in left_out]
-    with RunDir.open(path, stage="rm", config={**to_json(cfg), "left_out": sorted(left_out)}, resume=True) as run:
+    with open_run(path, ranks=ranks, stage="rm", config={**to_json(cfg), "left_out": sorted(left_out)}, resume=True) as run:
         model, codec = train_one(cfg, run, mine)
         result = {"prompts": len(seen), "held_out_labelers": _accuracy(cfg, model, codec, strangers)}
         result["own_labelers"] = _accuracy(cfg, model, codec, own)
         run.result({"stage": "rm", "fold": result})
-    shutil.rmtree(path / "checkpoints")  # the numbers are the result; fifteen training states are not
+    if ranks.main:
+        shutil.rmtree(path / "checkpoints")  # the numbers are the result; fifteen training states are not
     logger.info("left out %s: %s", ", ".join(sorted(left_out)), result)
     return result
 
@@ -108,7 +112,9 @@ def _accuracy(cfg: RewardModelConfig, model: ScalarModel, codec: TextCodec, rows
         return {"pairs": 0}
     context = context_tokens(model.trunk)
     groups = list(tokenize_rankings(rows, codec, min(cfg.max_tokens or context, context)))
-    report = accuracy_report(groups, score_groups(model, groups, codec.pad_id, cfg.compute.micro_batch_tokens), seed=cfg.seed)
+    report = accuracy_report(
+        groups, score_groups(model, groups, codec.pad_id, cfg.compute.micro_batch_tokens, ranks=joined()), seed=cfg.seed
+    )
     return {name: value for name, value in report.items() if not isinstance(value, dict)}
 
 

@@ -13,7 +13,10 @@ from instructloop.config.shared import CheckpointConfig
 from instructloop.core.seeds import derive
 from instructloop.data.batching import micro_batches
 from instructloop.data.sequences import TokenBatch, TokenSequence, collate
+from instructloop.models.ranks import ALONE, Ranks
 from instructloop.models.state import Stateful, load_state, save_state
+from instructloop.runs.checkpoints import SavedState
+from instructloop.runs.lineage import Parent
 from instructloop.runs.rundir import RunDir
 
 logger = logging.getLogger(__name__)
@@ -24,6 +27,18 @@ class TrainState(NamedTuple):
 
     modules: Mapping[str, Stateful]
     optimizers: Mapping[str, Stateful]
+
+
+def open_run(out: Path, *, ranks: Ranks, stage: str, config: Mapping[str, Any], parents: Sequence[Parent] = (), resume: bool) -> RunDir:
+    """The stage's run directory: the main process opens and writes it, the others follow; an error on opening is raised on all."""
+    run: list[RunDir] = []
+
+    def open_it() -> SavedState | None:
+        run.append(RunDir.open(out, stage=stage, config=config, parents=parents, resume=resume))
+        return run[0].latest()
+
+    start = ranks.by_main(open_it)
+    return run[0] if run else RunDir.follow(out, stage=stage, start=start)
 
 
 def resume_state(run: RunDir, state: TrainState) -> tuple[int, dict[str, Any]]:
@@ -45,12 +60,13 @@ def commit_state(
     *,
     extra: Mapping[str, Any] | None = None,
     best: bool = False,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Save the state after ``step`` steps if it is due: every ``every_steps``, at the end, and when it is the best so far."""
     if best or step == total_steps or step % cfg.every_steps == 0:
 
         def save(path: Path) -> None:
-            save_state(path, modules=state.modules, optimizers=state.optimizers, extra=extra or {})
+            save_state(path, modules=state.modules, optimizers=state.optimizers, extra=extra or {}, ranks=ranks)
 
         run.checkpoint(step, save, keep=cfg.keep, best=best)
 
@@ -70,6 +86,8 @@ class StepClock:
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
         self.run.timing(step, {f"{self.stage}/seconds": seconds, f"{self.stage}/tokens_per_s": tokens / max(seconds, 1e-9)})
+        if self.run.follows:
+            return
         if step % self._every == 0 or step == self.total_steps:
             shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             logger.info("%s step %d/%d  %s  %.0f tokens/s", self.stage, step, self.total_steps, shown, tokens / max(seconds, 1e-9))
@@ -82,11 +100,13 @@ def token_batches(sequences: Sequence[TokenSequence], pad_id: int, budget_tokens
 
 
 @contextmanager
-def dropout_stream(seed: int, step: int) -> Iterator[None]:
+def dropout_stream(seed: int, step: int, *, ranks: Ranks = ALONE) -> Iterator[None]:
     """Inside, dropout draws from a stream that is a pure function of (seed, step), so a resumed run repeats it.
+
+    Each of several processes has its own: their rows are different ones.
 
     NOTE: dropout reads torch's global generators and takes no argument, so they are forked, seeded and afterwards put back.
     """
     with torch.random.fork_rng():
-        torch.manual_seed(derive(seed, "dropout", step))
+        torch.manual_seed(derive(seed, "dropout", step, *([ranks.index] if ranks.size > 1 else [])))
         yield

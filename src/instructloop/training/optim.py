@@ -6,10 +6,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from instructloop.config.shared import OptimizerConfig
 from instructloop.core.errors import ConfigError, TrainingDiverged
-from instructloop.models.ranks import ALONE, Ranks
+from instructloop.models.ranks import ALONE, Ranks, joined
 
 Trainable = nn.Module | Iterable[nn.Parameter] | Iterable[tuple[str, nn.Parameter]]
 """A module, parameters, or named parameters; names make the message of a divergence readable."""
@@ -44,6 +45,9 @@ def make_optimizer(source: Trainable, cfg: OptimizerConfig) -> torch.optim.Optim
     groups = [group for group in groups if group["params"]]
     if cfg.adam_style == "tf":
         return TFAdamW(groups, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps)
+    if any(isinstance(parameter, DTensor) for parameter in parameters):
+        # the fused kernels take whole weights or split ones, but not both at once
+        return torch.optim.AdamW(groups, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, foreach=False)
     fused = all(parameter.device.type in {"cpu", "cuda"} and parameter.is_floating_point() for parameter in parameters)
     return torch.optim.AdamW(groups, lr=cfg.lr, betas=cfg.betas, eps=cfg.eps, fused=fused)
 
@@ -113,9 +117,14 @@ def set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
 def check_loss(loss: Tensor, name: str, step: int) -> Tensor:
     """The loss itself if it is finite.
 
+    NOTE: of several processes none may stop alone in the middle of a step: the others would wait for it. There the optimizer step, which
+    knows the gradients of all, raises on all.
+
     Raises:
         TrainingDiverged: it is NaN or infinite; nothing has been stepped yet.
     """
+    if joined().size > 1:
+        return loss
     if not bool(torch.isfinite(loss.detach()).all()):
         raise TrainingDiverged(f"{name} is {loss.detach().float().mean().item()} at step {step}, before the optimizer step", hint=_REMEDY)
     return loss
@@ -136,7 +145,7 @@ def step_checked(optimizer: torch.optim.Optimizer, params: Trainable, max_grad_n
     named = list(trainable_parameters(params))
     ranks.sum_gradients(parameter for _, parameter in named)
     gradients = [parameter.grad for _, parameter in named if parameter.grad is not None]
-    norm = float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
+    norm = gradient_norm(gradients)
     if not math.isfinite(norm):
         raise TrainingDiverged(f"{_first_unusable(named, norm)}, before the optimizer step", hint=_REMEDY)
     if max_grad_norm > 0 and norm > max_grad_norm:
@@ -145,6 +154,18 @@ def step_checked(optimizer: torch.optim.Optimizer, params: Trainable, max_grad_n
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return norm
+
+
+def gradient_norm(gradients: Iterable[Tensor | None]) -> float:
+    """Global Euclidean norm of gradients; parts that are split over the processes count whole, so all of them must ask."""
+    found = [gradient for gradient in gradients if gradient is not None]
+    split = [gradient.to_local() for gradient in found if isinstance(gradient, DTensor)]
+    whole = [gradient for gradient in found if not isinstance(gradient, DTensor)]
+    norm = float(nn.utils.get_total_norm(whole)) if whole else 0.0
+    if not any(isinstance(gradient, DTensor) for gradient in found):
+        return norm
+    local = float(nn.utils.get_total_norm(split))
+    return math.sqrt(norm**2 + joined().sum(local**2)[0])
 
 
 _REMEDY = "lower the learning rate, lengthen the warm-up, or look at the rows of this step; --resume starts from the last checkpoint"

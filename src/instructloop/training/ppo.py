@@ -34,6 +34,7 @@ from instructloop.core.seeds import derive
 from instructloop.data import TextCodec, batch_at, pack_texts
 from instructloop.generation.torch_engine import TorchEngine
 from instructloop.models.device import compute_dtype
+from instructloop.models.ranks import joined
 from instructloop.models.save import save_causal
 from instructloop.models.scalar import ScalarModel
 from instructloop.objectives.gae import gae
@@ -41,7 +42,7 @@ from instructloop.objectives.masking import masked_whiten
 from instructloop.objectives.reward_shaping import apply_eos_rule, kl_shaped_rewards
 from instructloop.rewards import Reward, as_reward
 from instructloop.runs import RunDir
-from instructloop.training.loop import StepClock
+from instructloop.training.loop import StepClock, open_run
 from instructloop.training.ppo_metrics import rollout_metrics, sample_rows
 from instructloop.training.ppo_setup import PPOInputs, load_inputs, model_card, ppo_parents, summary
 from instructloop.training.ppo_state import Learner, reference_model
@@ -56,6 +57,7 @@ from instructloop.training.ppo_steps import (
     values_of,
 )
 from instructloop.training.ppo_update import Targets, ppo_epochs
+from instructloop.training.rollout import roll_out
 
 SHOWN = ("reward", "kl", "entropy", "length", "eos_rate", "first_ratio_deviation")
 """What the log shows of an iteration."""
@@ -82,7 +84,7 @@ def run_ppo(
         reward: a Reward, or ``function(prompts, completions) -> numbers``, to use instead of ``cfg.reward``.
         evaluators: see ``train_ppo``.
     """
-    with RunDir.open(out, stage="ppo", config=to_json(cfg), parents=ppo_parents(cfg), resume=resume) as run:
+    with open_run(out, ranks=joined(), stage="ppo", config=to_json(cfg), parents=ppo_parents(cfg), resume=resume) as run:
         inputs: PPOInputs = load_inputs(cfg, run, prompts=prompts, pretrain_texts=pretrain_texts, reward=reward)
         learner = train_ppo(cfg, run=run, evaluators=evaluators, **inputs.arguments())
         with learner.averaged() as averaged:
@@ -127,6 +129,7 @@ def train_ppo(
         TrainingDiverged: a loss or gradient is not finite, or the KL passed ``cfg.stop_kl``; the step is not taken.
         RewardError: the reward raised or returned something unusable.
     """
+    ranks = joined()
     reward, policy_engine = as_reward(reward), TorchEngine(policy, codec)
     reference = frozen_reference(policy, reference)
     usable = usable_prompts(cfg, policy, codec, prompts, run)
@@ -135,7 +138,7 @@ def train_ppo(
     if (saved := run.latest()) is not None:
         learner.restore(saved.path)
     elif cfg.reward_shift != "none" or cfg.reward_scale != "none":
-        measure_reward(cfg, learner, reference, codec, reward, usable)
+        measure_reward(cfg, learner, reference, codec, reward, usable, ranks=ranks)
 
     clock = StepClock(run, "ppo", cfg.steps)
     for step in range(learner.steps_done, cfg.steps):
@@ -143,19 +146,20 @@ def train_ppo(
             break
         rates = learner.set_learning_rates(step)
 
-        # 1. Roll out: prompts from the distribution, completions from the policy (spec E1, E9)
+        # 1. Roll out: prompts from the distribution, completions from the policy, scored whole (spec E1, E9)
         chosen = batch_at(step, len(usable), cfg.batch_size, derive(cfg.seed, "prompts"))
         seed = derive(cfg.seed, "rollout", step)
-        rollouts = policy_engine.generate([usable[row] for row in chosen], n=1, sampling=cfg.sampling, seed=seed)
+        asked = [usable[row] for row in chosen]
+        rollouts, output = roll_out(policy_engine, reward, asked, sampling=cfg.sampling, seed=seed, ranks=ranks)
 
-        # 2. Score whole completions (spec E1); one that did not end by itself falls under the EOS rule (T5)
-        output = reward(rollouts)
+        # 2. A completion that did not end by itself falls under the EOS rule (T5)
         scores = apply_eos_rule(learner.unit(output.scores), rollouts.ended, mode=cfg.missing_eos, value=cfg.missing_eos_score)
 
         # 3. Token rewards: -beta (log pi - log pi_SFT) on each token, the score on the last one (spec E2)
         with reference_model(policy, reference) as tether:
-            ref_logprobs = logprobs_of(tether, rollouts.batch, cfg)
-        old_logprobs = rollouts.logprobs if compute_dtype(policy) == torch.float32 else logprobs_of(policy, rollouts.batch, cfg)
+            ref_logprobs = logprobs_of(tether, rollouts.batch, cfg, ranks=ranks)
+        exact = compute_dtype(policy) == torch.float32
+        old_logprobs = rollouts.logprobs if exact else logprobs_of(policy, rollouts.batch, cfg, ranks=ranks)
         rewards = kl_shaped_rewards(scores, old_logprobs, ref_logprobs, rollouts.mask, beta=learner.beta)
         if output.token_scores is not None:
             rewards = rewards + output.token_scores / learner.unit.scale
@@ -163,7 +167,7 @@ def train_ppo(
             rewards = masked_whiten(rewards, rollouts.mask, shift_mean=False)
 
         # 4. Advantages and returns, from values before any update (spec E8, PPO-26, PPO-34)
-        values = values_of(value_model, rollouts.batch, cfg)
+        values = values_of(value_model, rollouts.batch, cfg, ranks=ranks)
         advantages, returns = gae(rewards, values, rollouts.mask, gamma=cfg.gamma, lam=cfg.lam)
         if cfg.whiten_advantages:
             advantages = masked_whiten(advantages, rollouts.mask)
@@ -182,17 +186,18 @@ def train_ppo(
             batch=rollouts.batch,
             targets=targets,
             pretrain_blocks=blocks,
+            ranks=ranks,
         )
 
         # 6. Weight average, KL controller, alarms, evaluation, and the records of the iteration (spec E7, PPO-21, E19)
         for alarm in learner.finish_iteration(metrics):
             run.event(step + 1, "alarm", alarm.message, item=alarm.kind)
-        best = evaluate(cfg, learner, evaluators, metrics)
+        best = evaluate(cfg, learner, evaluators, metrics, ranks=ranks)
         run.metrics(step + 1, "ppo", metrics)
         if step == 0 or (step + 1) % cfg.samples_every == 0 or step + 1 == cfg.steps:
             run.samples(step + 1, sample_rows(rollouts, output, scores, ref_logprobs, targets, count=cfg.samples_count))
         clock.tick(step + 1, int(rollouts.batch.lengths.sum()), {name: metrics[name] for name in SHOWN if name in metrics})
         if (step + 1) % cfg.checkpoint.every_steps == 0 or step + 1 == cfg.steps or learner.ended_early or best:
             run.checkpoint(step + 1, learner.save, keep=cfg.checkpoint.keep, best=best)
-    roll_back(run, learner)
+    roll_back(run, learner, ranks=ranks)
     return learner

@@ -15,6 +15,7 @@ from instructloop.core.errors import RewardError
 from instructloop.models.adapters import has_adapters, reference_of
 from instructloop.models.device import compute_dtype
 from instructloop.models.ema import EMA
+from instructloop.models.ranks import joined
 from instructloop.models.scalar import ScalarModel
 from instructloop.models.state import Stateful, load_state, save_state
 from instructloop.objectives.kl import adapt_beta
@@ -122,6 +123,7 @@ class Learner:
                 "history": self.history,
                 "ringing": self.ringing,
             },
+            ranks=joined(),
         )
 
     def restore(self, path: Path) -> None:

@@ -1,8 +1,9 @@
 """What an iteration of PPO calls: passes without gradient, the reward's unit, checks, evaluators."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -23,10 +24,13 @@ from instructloop.models.adapters import has_adapters
 from instructloop.models.device import compute_dtype, evaluating, set_compute_dtype
 from instructloop.models.load import context_tokens
 from instructloop.models.logprobs import completion_logprobs
+from instructloop.models.ranks import ALONE, Ranks
 from instructloop.models.scalar import ScalarModel
+from instructloop.models.sharding import gathered
 from instructloop.rewards import Reward
 from instructloop.runs import RunDir
 from instructloop.training.ppo_state import Learner, express_values_in, measured_unit, reference_model
+from instructloop.training.rollout import roll_out
 
 logger = logging.getLogger(__name__)
 
@@ -58,36 +62,46 @@ def measure_reward(
     codec: TextCodec,
     reward: Reward,
     prompts: Sequence[Prompt],
+    *,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Fix the reward's shift and scale on completions of the reference, and express the value network in that unit."""
     with reference_model(learner.policy, reference) as tether:
         chosen = batch_at(0, len(prompts), cfg.reward_samples, derive(cfg.seed, "reward_unit"))
-        rollouts = TorchEngine(tether, codec).generate(
-            [prompts[row] for row in chosen], n=1, sampling=cfg.sampling, seed=derive(cfg.seed, "reward_unit_rollout")
-        )
-    learner.unit = measured_unit(cfg, reward(rollouts).scores)
+        seed = derive(cfg.seed, "reward_unit_rollout")
+        asked = [prompts[row] for row in chosen]
+        output = roll_out(TorchEngine(tether, codec), reward, asked, sampling=cfg.sampling, seed=seed, ranks=ranks).output
+    learner.unit = measured_unit(cfg, output.scores)
     express_values_in(learner.unit, learner.value_model)
     logger.info("reward of the reference: mean %.4f, standard deviation %.4f", learner.unit.reference_mean, learner.unit.reference_std)
 
 
-def logprobs_of(model: PreTrainedModel, batch: TokenBatch, cfg: PPOConfig) -> Float[Tensor, "batch response"]:
+def logprobs_of(model: PreTrainedModel, batch: TokenBatch, cfg: PPOConfig, *, ranks: Ranks = ALONE) -> Float[Tensor, "batch response"]:
     """Log-probs of the sampled tokens without gradient, in micro-batches, at the sampling temperature (PPO-12)."""
     result = torch.zeros(batch.completion_mask.shape, device=batch.tokens.device)
-    with evaluating(model):
-        for rows in micro_batches(batch.lengths.tolist(), cfg.compute.micro_batch_tokens):
+    with gathered(model), evaluating(model):
+        for rows in micro_batches_of(batch, cfg.compute.micro_batch_tokens, ranks):
             part = completion_logprobs(model, batch.select(rows), temperature=cfg.sampling.temperature).logprobs
             result[rows, : part.shape[1]] = part
-    return result
+    return ranks.sum_rows(result)
 
 
-def values_of(value_model: ScalarModel, batch: TokenBatch, cfg: PPOConfig) -> Float[Tensor, "batch response"]:
+def values_of(value_model: ScalarModel, batch: TokenBatch, cfg: PPOConfig, *, ranks: Ranks = ALONE) -> Float[Tensor, "batch response"]:
     """V(s_t) before each completion token, without gradient, in micro-batches."""
     result = torch.zeros(batch.completion_mask.shape, device=batch.tokens.device)
-    with evaluating(value_model):
-        for rows in micro_batches(batch.lengths.tolist(), cfg.compute.micro_batch_tokens):
+    with gathered(value_model), evaluating(value_model):
+        for rows in micro_batches_of(batch, cfg.compute.micro_batch_tokens, ranks):
             part = value_model.values(batch.select(rows)).float()
             result[rows, : part.shape[1]] = part
-    return result
+    return ranks.sum_rows(result)
+
+
+def micro_batches_of(batch: TokenBatch, budget_tokens: int, ranks: Ranks) -> Iterator[list[int]]:
+    """Row numbers of this process's share of a batch, in micro-batches."""
+    lengths = batch.lengths.tolist()
+    mine = ranks.share(lengths)
+    for part in micro_batches([lengths[row] for row in mine], budget_tokens):
+        yield [mine[place] for place in part]
 
 
 def refuse_divergence(cfg: PPOConfig, run: RunDir, step: int, metrics: dict[str, float]) -> None:
@@ -100,14 +114,17 @@ def refuse_divergence(cfg: PPOConfig, run: RunDir, step: int, metrics: dict[str,
         )
 
 
-def evaluate(cfg: PPOConfig, learner: Learner, evaluators: Sequence[Evaluator], metrics: dict[str, float]) -> bool:
-    """Ask the evaluators about the averaged policy; True if one calls this iteration the best so far."""
+def evaluate(cfg: PPOConfig, learner: Learner, evaluators: Sequence[Evaluator], metrics: dict[str, float], *, ranks: Ranks = ALONE) -> bool:
+    """Ask the evaluators about the averaged policy; True if one calls this iteration the best so far.
+
+    Of several processes only the main one asks: an evaluator may write files, or cost money.
+    """
     if not evaluators or cfg.evaluate_every == 0 or learner.steps_done % cfg.evaluate_every:
         return False
     best = False
-    with learner.averaged() as model, evaluating(model):
+    with learner.averaged() as model, gathered(model), evaluating(model):
         for evaluator in evaluators:
-            judgement = evaluator(step=learner.steps_done, model=model, metrics=dict(metrics))
+            judgement = ranks.by_main(partial(evaluator, step=learner.steps_done, model=model, metrics=dict(metrics)))
             metrics |= {f"eval/{name}": value for name, value in judgement.metrics.items()}
             best = best or judgement.best_step == learner.steps_done
             if judgement.verdict is not Verdict.CONTINUE:
@@ -115,11 +132,11 @@ def evaluate(cfg: PPOConfig, learner: Learner, evaluators: Sequence[Evaluator], 
     return best
 
 
-def roll_back(run: RunDir, learner: Learner) -> None:
+def roll_back(run: RunDir, learner: Learner, *, ranks: Ranks = ALONE) -> None:
     """If an evaluator asked for it, give the learner the state of the best iteration; the reason stays."""
     if not learner.ended_early.startswith(Verdict.ROLL_BACK.value):
         return
-    best, reason = run.best(), learner.ended_early
+    best, reason = ranks.by_main(run.best), learner.ended_early
     if best is None:
         run.event(learner.steps_done, "warning", "an evaluator asked to roll back, but never named a best iteration: the last one stays")
         return

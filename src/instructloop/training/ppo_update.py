@@ -6,7 +6,7 @@ ONE optimizer step (spec E12, X1): a second step would let Adam divide the facto
 """
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -24,7 +24,7 @@ from instructloop.models.ranks import ALONE, Ranks
 from instructloop.models.scalar import ScalarModel
 from instructloop.objectives.policy import clipped_policy_loss
 from instructloop.objectives.value import clipped_value_loss
-from instructloop.training.optim import check_loss, step_checked
+from instructloop.training.optim import check_loss, gradient_norm, step_checked
 from instructloop.training.pretrain import accumulate_text_gradient
 
 
@@ -199,11 +199,6 @@ def add_pretrain_gradient(
             parameter.grad = gradient
         elif gradient is not None:
             parameter.grad.add_(gradient)
-
-
-def gradient_norm(gradients: Iterable[Tensor | None]) -> float:
-    """Global Euclidean norm over all parameters."""
-    return float(torch.nn.utils.get_total_norm([gradient for gradient in gradients if gradient is not None]))
 
 
 def _token_count(targets: Targets, rows: Sequence[int]) -> Tensor:

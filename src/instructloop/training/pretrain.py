@@ -20,12 +20,12 @@ from instructloop.data import TextCodec, batch_at, pack_texts
 from instructloop.models.device import evaluating
 from instructloop.models.load import load_causal, load_tokenizer, new_llama
 from instructloop.models.logprobs import text_nll
-from instructloop.models.ranks import ALONE, Ranks
+from instructloop.models.ranks import ALONE, Ranks, joined
 from instructloop.models.save import save_causal
 from instructloop.runs.rundir import RunDir
 from instructloop.training.cards import pretrain_card
 from instructloop.training.inputs import input_parents, load_texts, model_path
-from instructloop.training.loop import StepClock, TrainState, commit_state, resume_state
+from instructloop.training.loop import StepClock, TrainState, commit_state, open_run, resume_state
 from instructloop.training.optim import check_loss, lr_at, make_optimizer, set_lr, step_checked
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def run_pretrain(
     if not (cfg.tokenizer or cfg.init):
         raise ConfigError("pretrain needs a tokenizer", hint="--tokenizer DIR, or --init DIR to continue from a model")
     parents = input_parents({"documents": cfg.data, "validation": cfg.validation, "tokenizer": cfg.tokenizer, "init": cfg.init})
-    with RunDir.open(out, stage="pretrain", config=to_json(cfg), parents=parents, resume=resume) as run:
+    with open_run(out, ranks=joined(), stage="pretrain", config=to_json(cfg), parents=parents, resume=resume) as run:
         texts = load_texts(cfg.data, documents, run=run, what="pretrain.data")
         held_out = load_texts(cfg.validation, validation, run=run, what="pretrain.validation", optional=True)
         codec = TextCodec(load_tokenizer(model_path(cfg.tokenizer or cfg.init)), chat_template=False)
@@ -81,6 +81,7 @@ def train_pretrain(
     rows = max(1, cfg.batch_tokens // cfg.context_tokens)
     logger.info("%d blocks of %d tokens, %d a step; %d steps", len(blocks), cfg.context_tokens, rows, cfg.steps)
 
+    ranks = joined()
     optimizer = make_optimizer(model, cfg.optimizer)
     state = TrainState({"model": model}, {"optimizer": optimizer})
     done, extra = resume_state(run, state)
@@ -91,19 +92,19 @@ def train_pretrain(
         # 2. The blocks of this step: a pure function of (seed, step).
         batch = blocks[batch_at(step - 1, len(blocks), rows, cfg.seed)]
         # 3. Gradient of the mean over all tokens of the batch, one micro-batch at a time.
-        loss = accumulate_text_gradient(model, batch, cfg.compute.micro_batch_tokens, name="pretrain/loss", step=step)
+        loss = accumulate_text_gradient(model, batch, cfg.compute.micro_batch_tokens, name="pretrain/loss", step=step, ranks=ranks)
         # 4. One AdamW step at this step's learning rate.
         lr = lr_at(step - 1, cfg.steps, cfg.optimizer)
         set_lr(optimizer, lr)
-        norm = step_checked(optimizer, model, cfg.optimizer.max_grad_norm)
+        norm = step_checked(optimizer, model, cfg.optimizer.max_grad_norm, ranks=ranks)
         # 5. Numbers, then the state they belong to.
         metrics = {"loss": loss, "lr": lr, "grad_norm": norm}
         if held_out is not None and (step % cfg.evaluate_every == 0 or step == cfg.steps):
-            metrics["val_loss"] = mean_text_nll(model, held_out, cfg.compute.micro_batch_tokens)
+            metrics["val_loss"] = mean_text_nll(model, held_out, cfg.compute.micro_batch_tokens, ranks=ranks)
         run.metrics(step, "pretrain", metrics)
         clock.tick(step, batch.numel(), metrics)
         result = {name: metrics[name] for name in ("loss", "val_loss") if name in metrics}
-        commit_state(run, step, cfg.steps, cfg.checkpoint, state, extra={"result": result})
+        commit_state(run, step, cfg.steps, cfg.checkpoint, state, extra={"result": result}, ranks=ranks)
     model.eval()
     size = sum(parameter.numel() for parameter in model.parameters())
     return {**result, "steps": cfg.steps, "tokens_seen": cfg.steps * rows * cfg.context_tokens, "blocks": len(blocks), "parameters": size}

@@ -22,8 +22,10 @@ from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Demonstration, Ranking
 from instructloop.data import RankedGroup, TextCodec, batch_at, steps_in, tokenize_demonstrations, tokenize_rankings
 from instructloop.formats import split_by_prompt
+from instructloop.models.adapter_files import ADAPTER_DIRECTORY, remember_base, save_adapter
 from instructloop.models.adapters import add_lora
 from instructloop.models.load import context_tokens, load_scalar, load_tokenizer
+from instructloop.models.ranks import ALONE, Ranks, joined
 from instructloop.models.save import save_scalar
 from instructloop.models.scalar import ScalarModel
 from instructloop.runs.rundir import RunDir
@@ -31,7 +33,7 @@ from instructloop.runs.snapshots import beside
 from instructloop.training.cards import reward_model_card
 from instructloop.training.crossval import cross_validate
 from instructloop.training.inputs import input_parents, load_demonstrations, load_rankings, model_path
-from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, resume_state
+from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, open_run, resume_state
 from instructloop.training.optim import lr_at, make_optimizer, set_lr, step_checked
 from instructloop.training.rm_groups import apart, conditioned, remember_group_prompt, weighted
 from instructloop.training.rm_loss import accumulate_ranking_gradient, score_groups, score_sequences
@@ -64,7 +66,7 @@ def run_reward_model(
     if not cfg.model:
         raise ConfigError("rm.model is empty", hint="name the SFT model: --model DIR")
     paths = {"trunk": cfg.model, "rankings": cfg.data, "validation": cfg.validation, "demonstrations": cfg.demonstrations}
-    with RunDir.open(out, stage="rm", config=to_json(cfg), parents=input_parents(paths), resume=resume) as run:
+    with open_run(out, ranks=joined(), stage="rm", config=to_json(cfg), parents=input_parents(paths), resume=resume) as run:
         lenient = cfg.skip_bad_rows
         rows = load_rankings(cfg.data, rankings, run=run, what="rm.data", skip_bad_rows=lenient)
         given = load_rankings(_validation_files(cfg), validation, run=run, what="rm.validation", skip_bad_rows=lenient, optional=True)
@@ -90,6 +92,9 @@ def run_reward_model(
         if strangers:
             extra["held_out_labelers"] = _accuracy_on(cfg, model, codec, strangers)
         run.publish("model", lambda path: save_scalar(model, codec, path, card=reward_model_card(cfg, result)))
+        if cfg.lora.rank:
+            card = reward_model_card(cfg, result, merged=False)
+            run.publish(ADAPTER_DIRECTORY, lambda path: save_adapter(model, codec.tokenizer, path, base=cfg.model, card=card))
         run.result({"stage": "rm", **result, **extra})
     return out
 
@@ -122,6 +127,7 @@ def train_reward_model(
     steps = min(steps, cfg.max_steps) if cfg.max_steps else steps
     _say_what_is_trained(run, dict(tokenized.notes), groups, held_out, steps)
 
+    ranks = joined()
     optimizer = make_optimizer(model, cfg.optimizer)
     state = TrainState({"model": model}, {"optimizer": optimizer})
     done, extra = resume_state(run, state)
@@ -134,31 +140,35 @@ def train_reward_model(
         batch = [groups[row] for row in batch_at(step - 1, len(groups), cfg.batch_prompts, cfg.seed, epochs=cfg.epochs)]
         # 3. K forward passes a prompt; gradient of the mean over prompts of the mean over their strict pairs.
         model.train()
-        with dropout_stream(cfg.seed, step):
-            stats = accumulate_ranking_gradient(model, batch, codec.pad_id, budget, step=step, per_pair=cfg.pair_weighting == "per_pair")
+        with dropout_stream(cfg.seed, step, ranks=ranks):
+            stats = accumulate_ranking_gradient(
+                model, batch, codec.pad_id, budget, step=step, per_pair=cfg.pair_weighting == "per_pair", ranks=ranks
+            )
         model.eval()
         # 4. One AdamW step; cosine to 10 % (D6).
         lr = lr_at(step - 1, steps, cfg.optimizer)
         set_lr(optimizer, lr)
-        norm = step_checked(optimizer, model, cfg.optimizer.max_grad_norm)
+        norm = step_checked(optimizer, model, cfg.optimizer.max_grad_norm, ranks=ranks)
         metrics = {"loss": stats.loss, "accuracy": stats.accuracy, "pairs": stats.pairs, "lr": lr, "grad_norm": norm}
         # 5. Held-out loss and accuracy.
         if held_out and (step == steps or (cfg.evaluate_every and step % cfg.evaluate_every == 0)):
-            scores = score_groups(model, held_out, codec.pad_id, budget)
+            scores = score_groups(model, held_out, codec.pad_id, budget, ranks=ranks)
             metrics["val_loss"] = ranking_loss_of(held_out, scores)
             metrics["val_accuracy"] = pair_accuracy_of(held_out, scores)
         run.metrics(step, "rm", metrics)
         clock.tick(step, stats.tokens, metrics)
         last = {name: metrics[name] for name in ("loss", "accuracy")}
-        commit_state(run, step, steps, cfg.checkpoint, state, extra={"last": last})
+        commit_state(run, step, steps, cfg.checkpoint, state, extra={"last": last}, ranks=ranks)
     # 6. How often it agrees with rankings it never saw, beside the longer-wins rate.
     report = {}
     if held_out:
         # NOTE: before the bias, which changes no comparison but the last bits of a difference: a resumed run must give the same ones.
-        report["held_out"] = accuracy_report(held_out, scores or score_groups(model, held_out, codec.pad_id, budget), seed=cfg.seed)
+        report["held_out"] = accuracy_report(
+            held_out, scores or score_groups(model, held_out, codec.pad_id, budget, ranks=ranks), seed=cfg.seed
+        )
         logger.info("held out: %s", {name: value for name, value in report["held_out"].items() if not isinstance(value, dict)})
     # 7. One bias, so that demonstrations have mean reward 0 (D8).
-    bias = normalize_on_demonstrations(model, codec, demonstrations, groups, limit, budget)
+    bias = normalize_on_demonstrations(model, codec, demonstrations, groups, limit, budget, ranks=ranks)
     counts = {"steps": steps, "prompts": len(groups), "pairs": sum(_pairs(group) for group in groups), "notes": dict(tokenized.notes)}
     groups_told = {"group_weights": group_table} if group_table else {}
     return {**last, **counts, **groups_told, **bias, **report}
@@ -172,6 +182,8 @@ def normalize_on_demonstrations(
     groups: Sequence[RankedGroup],
     max_tokens: int,
     micro_batch_tokens: int,
+    *,
+    ranks: Ranks = ALONE,
 ) -> dict[str, Any]:
     """Set the stored bias so that demonstrations (else the best-ranked completions) have mean score 0; the spread stays (D8).
 
@@ -186,7 +198,7 @@ def normalize_on_demonstrations(
         sequences = best[:: max(1, len(best) // _ENOUGH_COMPLETIONS)]
         source = "best-ranked completions"
     model.score_bias.zero_()
-    scores = torch.tensor(score_sequences(model, sequences, codec.pad_id, micro_batch_tokens), dtype=torch.float64)
+    scores = torch.tensor(score_sequences(model, sequences, codec.pad_id, micro_batch_tokens, ranks=ranks), dtype=torch.float64)
     model.score_bias.fill_(-float(scores.mean()))
     spread = float(scores.std(correction=0))
     return {"score_bias": float(model.score_bias), "normalized_on": f"{len(sequences)} {source}", "score_std": spread}
@@ -194,6 +206,8 @@ def normalize_on_demonstrations(
 
 def _initial_model(cfg: RewardModelConfig) -> ScalarModel:
     model = load_scalar(model_path(cfg.model), cfg.compute, seed=cfg.seed)
+    if cfg.lora.rank:
+        remember_base(model)
     add_lora(model, cfg.lora, seed=cfg.seed)
     remember_group_prompt(model, cfg.group_prompt)
     return model
@@ -218,7 +232,7 @@ def _accuracy_on(cfg: RewardModelConfig, model: ScalarModel, codec: TextCodec, r
     """Accuracy on people whom training never saw (spec B3, D10); their prompts may have been trained on, by others' rankings."""
     context = context_tokens(model.trunk)
     groups = list(tokenize_rankings(rankings, codec, min(cfg.max_tokens or context, context)))
-    return accuracy_report(groups, score_groups(model, groups, codec.pad_id, cfg.compute.micro_batch_tokens), seed=cfg.seed)
+    return accuracy_report(groups, score_groups(model, groups, codec.pad_id, cfg.compute.micro_batch_tokens, ranks=joined()), seed=cfg.seed)
 
 
 def _train_fold(cfg: RewardModelConfig, run: RunDir, train: Sequence[Ranking]) -> tuple[ScalarModel, TextCodec]:

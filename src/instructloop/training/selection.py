@@ -3,9 +3,9 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
-import torch
 from transformers import PreTrainedModel
 
 from instructloop.config import SFTConfig
@@ -16,11 +16,13 @@ from instructloop.core.seeds import derive, permutation
 from instructloop.data import TextCodec, keep_prompts
 from instructloop.generation import TorchEngine
 from instructloop.models.load import context_tokens
+from instructloop.models.ranks import ALONE, Ranks, joined
 from instructloop.models.state import load_state
 from instructloop.rewards.base import rewards
 from instructloop.rewards.learned import LearnedReward
 from instructloop.runs.rundir import RunDir
 from instructloop.training.loop import TrainState
+from instructloop.training.rollout import roll_out
 
 logger = logging.getLogger(__name__)
 _SAMPLES_SHOWN = 8
@@ -51,21 +53,33 @@ class Progress:
         self.best_step, self.best = step, dict(metrics)
         return True
 
-    def ask(self, evaluators: Sequence[Evaluator], run: RunDir, step: int, model: PreTrainedModel, metrics: dict[str, float]) -> None:
-        """Let the evaluators look; their numbers join ``metrics``, and a verdict other than continue ends the run."""
+    def ask(
+        self,
+        evaluators: Sequence[Evaluator],
+        run: RunDir,
+        step: int,
+        model: PreTrainedModel,
+        metrics: dict[str, float],
+        *,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """Let the evaluators look; their numbers join ``metrics``, and a verdict other than continue ends the run.
+
+        Of several processes only the main one asks: an evaluator may write files, or cost money.
+        """
         for evaluator in evaluators:
-            judgement = evaluator(step=step, model=model, metrics=dict(metrics))
+            judgement = ranks.by_main(partial(evaluator, step=step, model=model, metrics=dict(metrics)))
             metrics.update(judgement.metrics)
             if judgement.verdict is not Verdict.CONTINUE:
                 self.stopped = True
                 self.rolled_back = self.rolled_back or judgement.verdict is Verdict.ROLL_BACK
                 run.event(step, str(judgement.verdict), judgement.reason or "an evaluator ended the run")
 
-    def take_selected(self, select_by: str, run: RunDir, state: TrainState) -> None:
+    def take_selected(self, select_by: str, run: RunDir, state: TrainState, *, ranks: Ranks = ALONE) -> None:
         """Load the best state into the model, where one is asked for and it is not the last one anyway."""
         if select_by not in _CRITERIA and not self.rolled_back:
             return
-        saved = run.best()
+        saved = ranks.by_main(run.best)
         if saved is None:
             run.event(self.step, "warning", "no state was marked as the best; the last weights are taken")
             return
@@ -105,8 +119,9 @@ def reward_model_scorer(
 
     def score(model: PreTrainedModel, step: int) -> float:
         fitting = keep_prompts(prompts, codec, context_tokens(model) - cfg.sampling.max_new_tokens).prompts
-        rollouts = TorchEngine(model, codec).generate(fitting, n=1, sampling=cfg.sampling, seed=derive(cfg.seed, "selection"))
-        scores: torch.Tensor = reward(rollouts).scores
+        seed = derive(cfg.seed, "selection")
+        rollouts, output = roll_out(TorchEngine(model, codec), reward, fitting, sampling=cfg.sampling, seed=seed, ranks=joined())
+        scores = output.scores
         rows = zip(rollouts.prompts, rollouts.completions, scores.tolist(), strict=True)
         shown = [
             {"prompt": prompt_json(prompt.prompt), "completion": text, "rm_score": value}

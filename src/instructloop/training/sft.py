@@ -29,12 +29,13 @@ from instructloop.data.quality import check_demonstrations
 from instructloop.formats import split_by_prompt
 from instructloop.models.adapters import add_lora
 from instructloop.models.load import context_tokens, load_causal, load_tokenizer
+from instructloop.models.ranks import joined
 from instructloop.models.save import save_causal
 from instructloop.runs.rundir import RunDir
 from instructloop.runs.snapshots import beside
 from instructloop.training.cards import sft_card
 from instructloop.training.inputs import input_parents, load_demonstrations, load_texts, model_path
-from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, resume_state
+from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, open_run, resume_state
 from instructloop.training.optim import lr_at, make_optimizer, set_lr, step_checked
 from instructloop.training.pretrain import accumulate_text_gradient
 from instructloop.training.selection import Progress, reward_model_scorer
@@ -71,7 +72,7 @@ def run_sft(
         raise ConfigError("sft.model is empty", hint="name a base model: --model DIR")
     paths = {"base": cfg.model, "demonstrations": cfg.data, "validation": cfg.validation, "pretraining text": cfg.pretrain_data}
     parents = input_parents({**paths, "reward model": cfg.reward_model})
-    with RunDir.open(out, stage="sft", config=to_json(cfg), parents=parents, resume=resume) as run:
+    with open_run(out, ranks=joined(), stage="sft", config=to_json(cfg), parents=parents, resume=resume) as run:
         rows = load_demonstrations(cfg.data, demonstrations, run=run, what="sft.data", skip_bad_rows=cfg.skip_bad_rows)
         given = load_demonstrations(
             cfg.validation or beside(cfg.data, "demonstrations", "valid"),
@@ -126,13 +127,14 @@ def train_sft(
         raise ConfigError("sft.select_by = 'rm_score' needs a scorer", hint="run_sft makes one from sft.reward_model")
     # 1. Prompt + completion + EOS as one sequence each; for the RL-init model, documents packed into full blocks.
     data = prepare_sft(cfg, run, context_tokens(model), codec, demonstrations, validation, pretrain_texts)
+    ranks = joined()
     optimizer = make_optimizer(model, cfg.optimizer)
     state = TrainState({"model": model}, {"optimizer": optimizer})
     done, extra = resume_state(run, state)
     progress = Progress(**extra["progress"]) if extra else Progress()
     budget = cfg.compute.micro_batch_tokens
     if done == 0:
-        run.metrics(0, "sft", evaluate_sft(model, data, codec.pad_id, budget))
+        run.metrics(0, "sft", evaluate_sft(model, data, codec.pad_id, budget, ranks=ranks))
     clock = StepClock(run, "sft", data.steps)
     for step in range(done + 1, data.steps + 1):
         if progress.stopped:
@@ -141,36 +143,36 @@ def train_sft(
         rows = batch_at(step - 1, len(data.train), data.rows_per_step, cfg.seed, epochs=cfg.epochs)
         batch = [data.train.sequences[row] for row in rows]
         model.train()
-        with dropout_stream(cfg.seed, step):
+        with dropout_stream(cfg.seed, step, ranks=ranks):
             # 3. Gradient of the mean loss over all completion tokens of the batch, one micro-batch at a time.
-            loss = accumulate_sft_gradient(model, batch, codec.pad_id, budget, step=step, weight=1 - data.text_share)
+            loss = accumulate_sft_gradient(model, batch, codec.pad_id, budget, step=step, weight=1 - data.text_share, ranks=ranks)
             metrics = {"loss": loss}
             # 4. RL-init only: the pretraining mix, accumulated into the same gradient (C6).
             if data.blocks is not None:
                 blocks = data.blocks[batch_at(step - 1, len(data.blocks), data.blocks_per_step, cfg.seed)]
                 metrics["pretrain_loss"] = accumulate_text_gradient(
-                    model, blocks, budget, name="sft/pretrain_loss", step=step, weight=data.text_share
+                    model, blocks, budget, name="sft/pretrain_loss", step=step, weight=data.text_share, ranks=ranks
                 )
         model.eval()
         # 5. One AdamW step; cosine to 10 % without warm-up (C1).
         metrics["lr"] = lr_at(step - 1, data.steps, cfg.optimizer)
         set_lr(optimizer, metrics["lr"])
-        metrics["grad_norm"] = step_checked(optimizer, model, cfg.optimizer.max_grad_norm)
+        metrics["grad_norm"] = step_checked(optimizer, model, cfg.optimizer.max_grad_norm, ranks=ranks)
         # 6. At each epoch end: losses on held-out rows, and the reward model's opinion (C3, C4).
         best = False
         if step in data.epoch_ends or step == data.steps:
             metrics["epoch"] = step * data.rows_per_step / len(data.train)
-            metrics.update(evaluate_sft(model, data, codec.pad_id, budget))
+            metrics.update(evaluate_sft(model, data, codec.pad_id, budget, ranks=ranks))
             if select is not None:
                 metrics["rm_score"] = select(model, step)
             best = progress.note(cfg.select_by, step, metrics)
-            progress.ask(evaluators, run, step, model, metrics)
+            progress.ask(evaluators, run, step, model, metrics, ranks=ranks)
         run.metrics(step, "sft", metrics)
         clock.tick(step, sum(len(sequence) for sequence in batch), metrics)
         last = step if progress.stopped else data.steps
-        commit_state(run, step, last, cfg.checkpoint, state, extra={"progress": progress.as_dict()}, best=best)
+        commit_state(run, step, last, cfg.checkpoint, state, extra={"progress": progress.as_dict()}, best=best, ranks=ranks)
     # 7. The weights of the selected epoch.
-    progress.take_selected(cfg.select_by, run, state)
+    progress.take_selected(cfg.select_by, run, state, ranks=ranks)
     return {
         **progress.result(cfg.select_by),
         "demonstrations": len(data.train),
