@@ -29,7 +29,7 @@ class FastLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002  # torch's name, and callers may use it
         """``input @ weight.T + bias`` for any leading shape."""
-        if not _served(input, self.weight, self.bias):
+        if not served(input, self.weight, self.bias):
             return F.linear(input, self.weight, self.bias)
         return fast_linear(input, self.weight, self.bias)
 
@@ -40,7 +40,7 @@ class FastConv1D(Conv1D):
     def forward(self, x: Tensor) -> Tensor:
         """``x @ weight + bias`` for any leading shape."""
         weight: Tensor = self.weight.t()
-        if not _served(x, weight, self.bias):
+        if not served(x, weight, self.bias):
             return F.linear(x, weight, self.bias)
         return fast_linear(x, weight, self.bias)
 
@@ -99,6 +99,21 @@ def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return result
 
 
+def served(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    """Whether oneDNN takes this product and gains by it: plain float32 CPU tensors, large enough, no autocast."""
+    return (
+        x.dtype == weight.dtype == torch.float32
+        and x.device.type == weight.device.type == "cpu"
+        and x.numel() * weight.shape[0] >= SMALLEST_PRODUCT
+        and not torch.is_autocast_enabled("cpu")
+        and all(type(value) in _PLAIN for value in (x, weight, bias))
+    )
+
+
+_PLAIN = (Tensor, nn.Parameter, type(None))
+"""Subclasses (DTensor, fake and functional tensors) bring their own rules for F.linear."""
+
+
 @cache
 def onednn_pays() -> bool:
     """Whether torch's own float32 products are the slower ones here: MKL on an AMD processor that has AVX-512."""
@@ -145,20 +160,6 @@ class _Linear(torch.autograd.Function):
             # the result is laid out as the weight is, so that it becomes .grad without a copy
             grad_weight = product(flat.t(), rows.t()) if weight.is_contiguous() else product(rows.t(), flat.t()).t()
         return grad_x, grad_weight, flat.sum(0) if for_bias else None
-
-
-def _served(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    return (
-        x.dtype == weight.dtype == torch.float32
-        and x.device.type == weight.device.type == "cpu"
-        and x.numel() * weight.shape[0] >= SMALLEST_PRODUCT
-        and not torch.is_autocast_enabled("cpu")
-        and all(type(value) in _PLAIN for value in (x, weight, bias))
-    )
-
-
-_PLAIN = (Tensor, nn.Parameter, type(None))
-"""Subclasses (DTensor, fake and functional tensors) bring their own rules for F.linear."""
 
 
 def _vendor() -> str:

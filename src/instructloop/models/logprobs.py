@@ -19,6 +19,7 @@ from transformers import PreTrainedModel
 from instructloop.core.errors import ConfigError
 from instructloop.data import TokenBatch
 from instructloop.models.device import device_of, evaluating, precision
+from instructloop.models.fused_head import fusible, head_logprobs
 
 CHUNK_ELEMENTS = 1 << 24
 """Logits held at once (64 MiB in float32)."""
@@ -113,6 +114,9 @@ def _select(
             return _score(None, logits, targets, temperature, entropy)
         hidden = parts.trunk(input_ids=tokens, use_cache=False).last_hidden_state[rows, columns]
         width = max(1, CHUNK_ELEMENTS // _vocabulary(model, parts.head))
+        if not entropy and fusible(parts.head):
+            assert isinstance(parts.head, nn.Linear)
+            return head_logprobs(parts.head, hidden, targets, temperature, width), None
         if len(targets) <= width:
             return _score(parts.head, hidden, targets, temperature, entropy)
         scored = [
