@@ -1,18 +1,16 @@
 """Command-line arguments of a verb: a dataclass, a description, an example that works."""
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
-from rich.console import Console
-from rich.logging import RichHandler
 
 from instructloop.cli.main import VERBS
 from instructloop.config import load_toml
 from instructloop.core.errors import ConfigError
+from instructloop.recipes.progress import show_progress
 
 T = TypeVar("T")
 
@@ -38,7 +36,25 @@ class StageArguments:
     """Continue a stopped run in --out."""
 
 
-def parse_stage(kind: type[Any], arguments: Sequence[str], prog: str, extra: Sequence[tuple[str, Any, Any]] = ()) -> tuple[Any, Any]:
+@dataclass(frozen=True, kw_only=True)
+class TrainingArguments(StageArguments):
+    """What every training verb takes besides."""
+
+    launcher: Literal["local", "torchrun", "ray"] = "local"
+    """Who starts the processes: this program, torchrun (which has started it), or Ray Train."""
+    processes: int = 1
+    """Processes that share the work, one a GPU; torchrun's own option counts there."""
+    resources_per_process: dict[str, float] = field(default_factory=dict)
+    """Only Ray: what each process reserves, e.g. CPU 0.5; default one GPU where the cluster has any, else one CPU."""
+
+
+def parse_stage(
+    kind: type[Any],
+    arguments: Sequence[str],
+    prog: str,
+    extra: Sequence[tuple[str, Any, Any]] = (),
+    shape: type[StageArguments] = StageArguments,
+) -> tuple[Any, Any]:
     """Parse a stage verb: returns its settings (of class ``kind``) and the other arguments (``out``, ``resume``, ``extra``...).
 
     Args:
@@ -46,18 +62,19 @@ def parse_stage(kind: type[Any], arguments: Sequence[str], prog: str, extra: Seq
         arguments: the words after the verb.
         prog: how the program was called.
         extra: further options as (name, type, default).
+        shape: the options that are the same for all verbs of its kind.
     """
     file = _config_file(arguments)
     settings = load_toml(kind, Path(file)) if file else kind()
-    shape = make_dataclass(
+    options = make_dataclass(
         "Arguments",
         [(name, of, field(default=value)) for name, of, value in extra]
         + [("settings", Annotated[kind, tyro.conf.arg(name="")], field(default=settings))],
-        bases=(StageArguments,),
+        bases=(shape,),
         frozen=True,
         kw_only=True,
     )
-    parsed: Any = parse(shape, arguments, prog)
+    parsed: Any = parse(options, arguments, prog)
     if not parsed.out:
         raise ConfigError("no run directory is named", hint="add --out runs/NAME")
     show_progress()
@@ -72,12 +89,3 @@ def _config_file(arguments: Sequence[str]) -> str:
         if word.startswith("--config="):
             return word.partition("=")[2]
     return ""
-
-
-def show_progress() -> None:
-    """Send the package's log lines to the terminal (standard error), one line each."""
-    package = logging.getLogger("instructloop")
-    if any(isinstance(handler, RichHandler) for handler in package.handlers):
-        return
-    package.addHandler(RichHandler(console=Console(stderr=True), show_path=False, show_level=False, log_time_format="[%X]", markup=False))
-    package.setLevel(logging.INFO)

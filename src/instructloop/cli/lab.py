@@ -6,8 +6,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from instructloop.cli.arguments import parse, show_progress
+from instructloop.cli.arguments import parse
 from instructloop.core.errors import ConfigError
+from instructloop.recipes.progress import show_progress
 
 
 @dataclass(frozen=True, kw_only=True)

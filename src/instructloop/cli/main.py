@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
@@ -151,7 +152,20 @@ VERBS: dict[str, Verb] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit code.
+    """Entry point; returns the exit code. A reader that has gone (``| head``) ends the command quietly."""
+    try:
+        try:
+            return _answer(argv)
+        finally:  # also where help ends the program: what fails now is caught here
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # Nothing is left to say, and the interpreter must not try to say it once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _answer(argv: Sequence[str] | None) -> int:
+    """Run the command.
 
     0 done, 1 a bug of ours (with its traceback), 2 something the user can mend (error and hint), 3 a check found
     something (``verify``, ``doctor``), 130 interrupted.
@@ -177,9 +191,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; the same command with --resume goes on (a pipeline needs no flag)", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader has gone; nothing is left to say
-        return 0
 
 
 def _dispatch(arguments: list[str]) -> int:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from instructloop.cli.arguments import parse, show_progress
+from instructloop.cli.arguments import parse
 from instructloop.cli.tables import console
 from instructloop.core.errors import ConfigError
+from instructloop.recipes.progress import show_progress
 
 if TYPE_CHECKING:
     from instructloop.feedback.simulate.rehearsal import Rehearsal

@@ -1,45 +1,40 @@
 """``instructloop train pretrain|sft|rm|ppo``."""
 
 import json
+import logging
+import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
 
-from instructloop.cli.arguments import parse_stage
+from instructloop.cli.arguments import TrainingArguments, parse_stage
 from instructloop.config import PPOConfig, PretrainConfig, RewardModelConfig, RewardSpec, SFTConfig
 from instructloop.core.errors import ConfigError
 from instructloop.core.files import read_json
 
+logger = logging.getLogger(__name__)
+
 
 def pretrain(arguments: list[str], prog: str) -> None:
     """Train a base model."""
-    cfg, given = parse_stage(PretrainConfig, arguments, prog)
-    from instructloop.training.pretrain import run_pretrain
-
-    _finish(run_pretrain(cfg, Path(given.out), resume=given.resume))
+    cfg, given = parse_stage(PretrainConfig, arguments, prog, shape=TrainingArguments)
+    _train("pretrain", cfg, given, arguments, prog)
 
 
 def sft(arguments: list[str], prog: str) -> None:
     """Supervised fine-tuning."""
-    cfg, given = parse_stage(SFTConfig, arguments, prog)
-    from instructloop.recipes.from_project import with_snapshots
-    from instructloop.training.sft import run_sft
-
-    cfg = with_snapshots(cfg, Path(given.out), resume=given.resume)
-    _finish(run_sft(cfg, Path(given.out), resume=given.resume))
+    cfg, given = parse_stage(SFTConfig, arguments, prog, shape=TrainingArguments)
+    _train("sft", cfg, given, arguments, prog)
 
 
 def reward_model(arguments: list[str], prog: str) -> None:
     """Train a reward model."""
-    cfg, given = parse_stage(RewardModelConfig, arguments, prog)
-    from instructloop.recipes.from_project import with_snapshots
-    from instructloop.training.reward_model import run_reward_model
-
-    cfg = with_snapshots(cfg, Path(given.out), resume=given.resume)
-    _finish(run_reward_model(cfg, Path(given.out), resume=given.resume))
+    cfg, given = parse_stage(RewardModelConfig, arguments, prog, shape=TrainingArguments)
+    _train("rm", cfg, given, arguments, prog)
 
 
 def ppo(arguments: list[str], prog: str) -> None:
@@ -48,13 +43,21 @@ def ppo(arguments: list[str], prog: str) -> None:
     args = Annotated[
         str, tyro.conf.arg(help='Arguments of the reward as JSON, e.g. \'{"path": "score.py:score"}\' for --reward.name python.')
     ]
-    cfg, given = parse_stage(PPOConfig, arguments, prog, extra=[("reward_model", model, ""), ("reward_args", args, "")])
-    from instructloop.recipes.from_project import with_snapshots
-    from instructloop.training.ppo import run_ppo
+    extra = [("reward_model", model, ""), ("reward_args", args, "")]
+    cfg, given = parse_stage(PPOConfig, arguments, prog, extra=extra, shape=TrainingArguments)
+    _train("ppo", replace(cfg, reward=chosen_reward(cfg.reward, given.reward_model, given.reward_args)), given, arguments, prog)
 
-    cfg = replace(cfg, reward=chosen_reward(cfg.reward, given.reward_model, given.reward_args))
-    cfg = with_snapshots(cfg, Path(given.out), resume=given.resume)
-    _finish(run_ppo(cfg, Path(given.out), resume=given.resume))
+
+def _train(kind: str, cfg: Any, given: TrainingArguments, arguments: list[str], prog: str) -> None:
+    """Run the stage with the launcher that is asked for, and say what came out."""
+    from instructloop.recipes.launch import Launch, Work, launch
+
+    out = Path(given.out)
+    how = Launch(launcher=given.launcher, processes=given.processes, resources_per_process=given.resources_per_process)
+    logger.info("%s: loading torch and transformers", prog.removeprefix("instructloop "))
+    launch(Work(kind=kind, config=cfg, out=out, resume=given.resume, command=shlex.join([*prog.split(), *arguments])), how)
+    if given.launcher != "torchrun" or os.environ.get("RANK") == "0":
+        _finish(out)
 
 
 def chosen_reward(spec: RewardSpec, model: str, args: str) -> RewardSpec:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from transformers import AutoConfig
+from transformers import AutoConfig, LlamaConfig
 
 from instructloop.config import PPOConfig, PretrainConfig, RewardModelConfig, SFTConfig, from_mapping
 from instructloop.core.errors import ConfigError, InstructLoopError
@@ -45,16 +45,18 @@ def _model_shape(path: str) -> ModelShape:
 
 
 def _pretrain_shape(config: PretrainConfig) -> ModelShape:
-    vocabulary = 50_000 if not config.tokenizer else _vocabulary(config.tokenizer)
-    layer = 4 * config.hidden_size**2 + 3 * config.hidden_size * config.intermediate_size
-    return ModelShape(
-        parameters=vocabulary * config.hidden_size + config.layers * layer,
-        layers=config.layers,
-        hidden=config.hidden_size,
-        intermediate=config.intermediate_size,
-        kv_width=config.hidden_size,
-        vocabulary=vocabulary,
-        context=config.context_tokens,
+    """The shape that ``models.new_llama`` will make."""
+    return shape_of(
+        LlamaConfig(
+            vocab_size=50_000 if not config.tokenizer else _vocabulary(config.tokenizer),
+            hidden_size=config.hidden_size,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            num_key_value_heads=config.heads,
+            intermediate_size=config.intermediate_size,
+            max_position_embeddings=config.context_tokens,
+            tie_word_embeddings=True,
+        )
     )
 
 

@@ -12,8 +12,7 @@ import multiprocessing.connection
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import Any
 from instructloop.core.errors import CheckpointError
 from instructloop.core.files import read_json, write_json
 from instructloop.recipes.recipe import Recipe, Stage
-from instructloop.recipes.worker import Job, Outcome, run_job
+from instructloop.recipes.worker import Job, Outcome, run_job, thread_environment
 from instructloop.runs.lock import take_lock
 
 logger = logging.getLogger(__name__)
@@ -144,7 +143,7 @@ class _Pool:
             return
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([_PRELOAD])
-        with _threads(self.recipe.threads):
+        with thread_environment(self.recipe.threads):
             try:
                 while not all(progress.finished for progress in self.stages):
                     for progress in self._ready()[: jobs - len(self.running)]:
@@ -302,19 +301,3 @@ def _free(path: Path) -> Path:
 
 def _log(path: Path) -> Path:
     return path / "log.txt" if (path / "log.txt").exists() else path / "console.txt"
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Environment of the stage processes; it has to stand before they import torch."""
-    wanted = {"OMP_NUM_THREADS": str(count), "MKL_NUM_THREADS": str(count), "TOKENIZERS_PARALLELISM": "false"}
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -47,9 +48,9 @@ def run_job(job: Job, answers: "multiprocessing.connection.Connection[Any, Any]"
     """Run the stage and send one Outcome."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pipeline hears Ctrl-C and stops its stages in order
     signal.signal(signal.SIGTERM, _stop)
-    _end_with_parent()
+    end_with_parent()
     os.chdir(job.directory)
-    _redirect(job.out / "console.txt")
+    redirect(job.out / "console.txt")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr, force=True)
     try:
         if "torch" in sys.modules:
@@ -70,7 +71,7 @@ def _stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the s
     raise KeyboardInterrupt  # unwinds the run directory, which notes that it was stopped
 
 
-def _redirect(file: Path) -> None:
+def redirect(file: Path) -> None:
     """Everything printed by anyone, native libraries included, goes to the stage's console file."""
     handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     sys.stdout.flush()
@@ -80,7 +81,7 @@ def _redirect(file: Path) -> None:
     os.close(handle)
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A stage must not outlive a killed pipeline: it would hold its directory against the next call."""
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -91,3 +92,19 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait, name="watch the pipeline", daemon=True).start()
+
+
+@contextmanager
+def thread_environment(count: int) -> Iterator[None]:
+    """Environment of the stage processes; it has to stand before they import torch."""
+    wanted = {"OMP_NUM_THREADS": str(count), "MKL_NUM_THREADS": str(count), "TOKENIZERS_PARALLELISM": "false"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
