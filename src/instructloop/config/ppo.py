@@ -49,6 +49,8 @@ class PPOConfig:
     """Passes over each rollout batch (spec E5: 1)."""
     sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_new_tokens=48))
     """Rollout sampling; top-k and top-p are refused."""
+    engine: Literal["torch", "vllm"] = "torch"
+    """What samples the rollouts: the policy itself, or vLLM (extra ``vllm``), which takes its weights every iteration."""
     beta: float = 0.02
     """KL coefficient of the per-token penalty (spec E4)."""
     kl_controller: Literal["fixed", "adaptive"] = "fixed"

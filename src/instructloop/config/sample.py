@@ -1,6 +1,7 @@
 """Configuration of ``instructloop sample``: completions for people (or simulated labelers) to rank."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from instructloop.config.shared import ComputeConfig, SamplingConfig, require
 
@@ -25,6 +26,8 @@ class SampleConfig:
     """Samples per prompt from which the distinct ones are taken; 0 draws a third more than ``max_completions``."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How completions are drawn."""
+    engine: Literal["torch", "vllm"] = "torch"
+    """What draws them: ``torch``, or vLLM (extra ``vllm``)."""
     k_weights: tuple[float, ...] = ()
     """Relative frequencies of K = min_completions, min_completions + 1...; empty draws every K equally often."""
     project: str = ""

@@ -13,6 +13,7 @@ import tempfile
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,7 +28,6 @@ from instructloop.core.records import Prompt
 from instructloop.core.seeds import derive
 from instructloop.data import TextCodec, TokenSequence, collate
 from instructloop.generation.endings import Endings, check_room
-from instructloop.generation.engine import Engine
 from instructloop.generation.rollouts import FinishReason, Rollouts
 from instructloop.generation.torch_engine import TorchEngine
 from instructloop.models import completion_logprobs, compute_dtype, context_tokens, device_of, evaluating
@@ -37,6 +37,7 @@ from instructloop.models.memory import ROLLOUT_ROWS, kv_width
 AGREEMENT = {torch.float32: 0.02, torch.bfloat16: 0.5}
 """By how many nats a log-probability of vLLM may differ from the training module's before the engine is refused."""
 _CACHE_BYTES_CPU = 4 << 30
+_ROWS_RESCORED = 32
 _NEVER = -1e4  # added to a logit; -inf would make vLLM's own sums NaN where all else is -inf too
 
 
@@ -56,7 +57,9 @@ class Completion(Protocol):
     def logprobs(self) -> Sequence[Mapping[int, Scored]] | None: ...
 
 
-def make_engine(name: str, model: PreTrainedModel, codec: TextCodec, *, sampling: SamplingConfig, follow: bool) -> Engine:
+def make_engine(
+    name: str, model: PreTrainedModel, codec: TextCodec, *, sampling: SamplingConfig, follow: bool
+) -> "TorchEngine | VllmEngine":
     """The rollout engine that a configuration names.
 
     Args:
@@ -132,7 +135,7 @@ class VllmEngine:
         seeds = [derive(seed, "vllm", first_row + row) for row in range(len(ids))]
         endings = Endings(self.codec, sampling)
         outputs = self._ask(ids, sampling, endings, seeds, limits)
-        rollouts = rollouts_from(outputs, [prompts[row // n] for row in range(len(ids))], ids, endings, self.codec)
+        rollouts = self._at_home(rollouts_from(outputs, [prompts[row // n] for row in range(len(ids))], ids, endings, self.codec))
         return rollouts if self._tells(sampling) else self._rescored(rollouts, sampling)
 
     def load_weights(self, model: PreTrainedModel) -> None:
@@ -178,29 +181,26 @@ class VllmEngine:
         return self.temperature == 1 or not sampling.truncated
 
     def _rescored(self, rollouts: Rollouts, sampling: SamplingConfig) -> Rollouts:
-        with evaluating(self.model):
-            pieces = [
-                completion_logprobs(self.model, rollouts.batch.select(rows), temperature=sampling.temperature or 1.0).logprobs
-                for rows in torch.arange(len(rollouts)).split(32)
-            ]
+        """The same rollouts with the log-probabilities that the model itself finds."""
         logprobs = torch.zeros_like(rollouts.logprobs)
-        for piece, rows in zip(pieces, torch.arange(len(rollouts)).split(32), strict=True):
-            logprobs[rows, : piece.shape[1]] = piece.to(logprobs.device)
-        return Rollouts(
-            batch=rollouts.batch,
-            logprobs=logprobs,
-            entropies=None,
-            finish_reasons=rollouts.finish_reasons,
-            prompts=rollouts.prompts,
-            completions=rollouts.completions,
-        )
+        with evaluating(self.model):
+            for rows in torch.arange(len(rollouts)).split(_ROWS_RESCORED):
+                part = completion_logprobs(self.model, rollouts.batch.select(rows), temperature=sampling.temperature or 1.0).logprobs
+                logprobs[rows.to(logprobs.device), : part.shape[1]] = part
+        return replace(rollouts, logprobs=logprobs)
+
+    def _at_home(self, rollouts: Rollouts) -> Rollouts:
+        """On the model's device, where whoever trains it expects them."""
+        device = device_of(self.model)
+        return replace(rollouts, batch=rollouts.batch.to(device), logprobs=rollouts.logprobs.to(device))
 
     def _check_agreement(self) -> None:
         """Both sides score a short sample; an architecture that vLLM builds differently, or a weight it did not take, shows here."""
         sampling = SamplingConfig(max_new_tokens=min(8, self.context - 1), temperature=self.temperature)
         endings = Endings(self.codec, sampling)
         prompt = (self.codec.eos_id,)
-        rollouts = rollouts_from(self._ask([prompt], sampling, endings, [0], None), [Prompt(prompt="")], [prompt], endings, self.codec)
+        outputs = self._ask([prompt], sampling, endings, [0], None)
+        rollouts = self._at_home(rollouts_from(outputs, [Prompt(prompt="")], [prompt], endings, self.codec))
         own = self._rescored(rollouts, sampling).logprobs
         apart, allowed = float((own - rollouts.logprobs).abs().max()), AGREEMENT.get(compute_dtype(self.model), 0.5)
         if not apart <= allowed:

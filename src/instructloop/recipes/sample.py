@@ -16,6 +16,7 @@ from instructloop.data.prompts import keep_prompts
 from instructloop.formats import read_prompts
 from instructloop.formats.writers import to_row
 from instructloop.generation import Engine, TorchEngine
+from instructloop.generation.vllm_engine import VllmEngine, make_engine
 from instructloop.models import context_tokens, load_causal, load_tokenizer
 from instructloop.recipes.draws import Draws, Origin, origins_of
 from instructloop.runs import Parent, RunDir, parent
@@ -129,9 +130,9 @@ def chosen_k(cfg: SampleConfig, place: int) -> int:
     return random.choices(range(cfg.min_completions, cfg.max_completions + 1), weights=cfg.k_weights)[0]
 
 
-def _engine(cfg: SampleConfig, path: str) -> TorchEngine:
+def _engine(cfg: SampleConfig, path: str) -> TorchEngine | VllmEngine:
     codec = TextCodec(load_tokenizer(path), chat_template=cfg.chat_template, name=path)
-    return TorchEngine(load_causal(path, cfg.compute, trainable=False), codec)
+    return make_engine(cfg.engine, load_causal(path, cfg.compute, trainable=False), codec, sampling=cfg.sampling, follow=False)
 
 
 def _draw(cfg: SampleConfig, engine: Engine, number: int, prompts: Sequence[Prompt], start: int) -> Draws:
@@ -141,7 +142,7 @@ def _draw(cfg: SampleConfig, engine: Engine, number: int, prompts: Sequence[Prom
     return Draws(
         seed=seed,
         n=n,
-        sampling={**to_json(cfg.sampling), "engine": "torch"},
+        sampling={**to_json(cfg.sampling), "engine": cfg.engine},
         completions=rollouts.completions,
         finish_reasons=[str(reason) for reason in rollouts.finish_reasons],
         tokens=[int(count) for count in rollouts.mask.sum(1).tolist()],

