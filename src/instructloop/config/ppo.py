@@ -111,6 +111,8 @@ class PPOConfig:
     """Longer prompts are dropped and counted (spec A7); 0 takes the context minus ``sampling.max_new_tokens``."""
     lora: LoraConfig = field(default_factory=LoraConfig)
     """Adapters on the policy (adapter off = reference)."""
+    share_trunk: bool = False
+    """Policy, reference, reward model and value network are one base model in memory, told apart by adapters; needs ``lora.rank`` and a reward model trained with LoRA on ``model``."""
     optimizer: OptimizerConfig = field(
         default_factory=lambda: OptimizerConfig(lr=1e-4, schedule="constant", warmup_steps=10, warmup_start=0.1)
     )
@@ -146,6 +148,14 @@ class PPOConfig:
         require(self.ptx_coef >= 0, f"ppo.ptx_coef must be >= 0, got {self.ptx_coef}")
         require(
             self.ptx_coef == 0 or bool(self.pretrain_data), "ppo.ptx_coef > 0 needs ppo.pretrain_data", hint='a JSONL file of {"text"} rows'
+        )
+        require(
+            not self.share_trunk or self.lora.rank > 0, "ppo.share_trunk needs adapters: ppo.lora.rank is 0", hint="set lora.rank, e.g. 16"
+        )
+        require(
+            not self.share_trunk or self.reference in {"", self.model},
+            "ppo.share_trunk: the reference is the policy's own trunk, so ppo.reference cannot be another model",
+            hint="leave ppo.reference empty, or leave share_trunk out",
         )
         require(self.sampling.temperature > 0, "ppo.sampling.temperature must be > 0: PPO learns from sampled noise")
         require(

@@ -16,6 +16,9 @@ from instructloop.core.errors import ConfigError
 from instructloop.core.seeds import derive
 from instructloop.models.device import compute_dtype
 
+OWN = "default"
+"""Name of the adapter that ``add_lora`` puts in."""
+
 
 def has_adapters(model: nn.Module) -> bool:
     """Whether ``add_lora`` was applied."""
@@ -41,6 +44,21 @@ def add_lora(model: nn.Module, config: LoraConfig, *, seed: int) -> None:
     trunk = model.trunk if hasattr(model, "trunk") else model.base_model
     assert isinstance(trunk, nn.Module)
     targets = config.targets if config.targets == "all-linear" else [name.strip() for name in config.targets.split(",")]
+    model.requires_grad_(False)
+    inject(trunk, config, targets=targets, seed=seed)
+    if hasattr(model, "head"):
+        model.head.requires_grad_(True)
+    frozen = compute_dtype(model)
+    for value in model.parameters():
+        value.data = value.data.float() if value.requires_grad else value.data.to(frozen)
+
+
+def inject(trunk: nn.Module, config: LoraConfig, *, targets: str | list[str], seed: int, name: str = OWN) -> None:
+    """Put one more named adapter into a trunk, as peft leaves it: its A random, its B zero, active and trainable.
+
+    Raises:
+        ConfigError: no module has one of the target names.
+    """
     settings = PeftLoraConfig(
         r=config.rank,
         lora_alpha=config.alpha,
@@ -48,20 +66,16 @@ def add_lora(model: nn.Module, config: LoraConfig, *, seed: int) -> None:
         target_modules=targets,
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in trunk.modules()),
     )
-    model.requires_grad_(False)
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # models that mix nn.Linear and Conv1D make peft remark that it sets fan_in_fan_out itself
         warnings.filterwarnings("ignore", message="fan_in_fan_out")
+        # several adapters in one trunk are meant
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         torch.manual_seed(derive(seed, "lora"))
         try:
-            inject_adapter_in_model(settings, trunk)
+            inject_adapter_in_model(settings, trunk, adapter_name=name)
         except ValueError as error:
             raise ConfigError(f"lora.targets {config.targets!r}: {error}", hint="'all-linear', or names of linear modules") from error
-    if hasattr(model, "head"):
-        model.head.requires_grad_(True)
-    frozen = compute_dtype(model)
-    for value in model.parameters():
-        value.data = value.data.float() if value.requires_grad else value.data.to(frozen)
 
 
 @contextmanager
@@ -96,6 +110,8 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
         weight = f"{name}.weight"
         total = state[weight].float()
         for adapter in module.active_adapters:
+            if adapter not in module.r:
+                continue  # a layer that only another adapter of this trunk changes
             total = total + module.get_delta_weight(adapter).float()
         state[weight] = total.to(state[weight].dtype)
     return state

@@ -2,7 +2,7 @@
 
 from instructloop.rewards.base import Reward, RewardOutput, rewards
 from instructloop.rewards.checked import CheckedReward, as_reward, checked
-from instructloop.rewards.learned import LearnedReward, score_batch
+from instructloop.rewards.learned import LearnedReward, learned_on_trunk, score_batch
 from instructloop.rewards.mix import MixedReward
 from instructloop.rewards.python_function import from_function
 from instructloop.rewards.rules import contains, length_band, token_count
@@ -18,6 +18,7 @@ __all__ = [
     "checked",
     "contains",
     "from_function",
+    "learned_on_trunk",
     "length_band",
     "rewards",
     "score_batch",

@@ -14,6 +14,7 @@ from instructloop.data.codec import TextCodec
 from instructloop.data.prompts import prefixed
 from instructloop.data.sequences import TokenBatch, TokenSequence, collate
 from instructloop.generation.rollouts import Rollouts
+from instructloop.models.adapter_files import StoredAdapter
 from instructloop.models.load import context_tokens, load_scalar, load_tokenizer
 from instructloop.models.scalar import GROUP_PROMPT_KEY, ScalarModel
 from instructloop.rewards.base import Reward, RewardOutput, rewards
@@ -118,6 +119,28 @@ def learned(
     model.requires_grad_(False)
     codec = TextCodec(load_tokenizer(directory), chat_template=chat_template, name=str(directory))
     text = _group_text(directory, getattr(model.config, GROUP_PROMPT_KEY, ""), group)
+    return LearnedReward(model, codec, micro_batch_tokens=micro_batch_tokens, group_text=text)
+
+
+def learned_on_trunk(
+    model: ScalarModel,
+    stored: StoredAdapter,
+    *,
+    chat_template: bool = True,
+    micro_batch_tokens: int = _SCORING_TOKENS,
+    group: str = "",
+) -> LearnedReward:
+    """The reward ``model`` for a model that sits on a shared trunk, and so computes where and how that does.
+
+    Args:
+        model: the reward model's view of the trunk.
+        stored: the adapter that it came from; its tokenizer is there.
+        chat_template: see ``learned``.
+        micro_batch_tokens: see ``learned``.
+        group: see ``learned``.
+    """
+    codec = TextCodec(load_tokenizer(stored.path), chat_template=chat_template, name=str(stored.path))
+    text = _group_text(stored.path, stored.group_prompt, group)
     return LearnedReward(model, codec, micro_batch_tokens=micro_batch_tokens, group_text=text)
 
 

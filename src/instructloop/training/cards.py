@@ -44,14 +44,15 @@ def sft_card(cfg: SFTConfig, result: Mapping[str, Any]) -> str:
     return _card("An instruction-following model (SFT)", facts, _numbers(result), _LIMITS)
 
 
-def reward_model_card(cfg: RewardModelConfig, result: Mapping[str, Any]) -> str:
-    """Card of a reward model."""
+def reward_model_card(cfg: RewardModelConfig, result: Mapping[str, Any], *, merged: bool = True) -> str:
+    """Card of a reward model, or of its adapter alone."""
     facts = {
         "Stage": "reward model from K-way rankings",
         "Trunk": cfg.model,
         "Epochs": cfg.epochs,
+        "Needs": "" if merged else f"the base model {cfg.model}, under this adapter",
         "Score": "read at the last token of prompt + completion, EOS included; the stored bias puts demonstrations at mean 0",
-        "Adapters": f"LoRA of rank {cfg.lora.rank}, merged" if cfg.lora.rank else "",
+        "Adapters": f"LoRA of rank {cfg.lora.rank}{', merged' if merged else ''}" if cfg.lora.rank else "",
         "Seed": cfg.seed,
     }
     limits = (

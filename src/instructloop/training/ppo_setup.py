@@ -14,6 +14,7 @@ from instructloop.core.records import Prompt, Text
 from instructloop.core.seeds import derive
 from instructloop.data import TextCodec
 from instructloop.formats import read_prompts
+from instructloop.models.adapter_files import find_adapter
 from instructloop.models.adapters import add_lora
 from instructloop.models.device import compute_dtype, set_compute_dtype
 from instructloop.models.load import load_causal, load_scalar, load_tokenizer
@@ -22,6 +23,7 @@ from instructloop.rewards import CheckedReward, LearnedReward, Reward, as_reward
 from instructloop.runs import Parent, RunDir
 from instructloop.runs.snapshots import data_file
 from instructloop.training.inputs import input_parents, load_texts, model_path
+from instructloop.training.ppo_shared import models_on_one_trunk
 from instructloop.training.ppo_state import Learner
 
 logger = logging.getLogger(__name__)
@@ -47,12 +49,14 @@ class PPOInputs:
 
 def ppo_parents(cfg: PPOConfig) -> list[Parent]:
     """Hashed inputs of the stage; a learned reward's model is one of them."""
+    shared = {"reward_adapter": reward_path(cfg), "value_adapter": cfg.value_model} if cfg.share_trunk else {}
     return input_parents(
         {
             "policy_init": cfg.model,
             "reference": cfg.reference,
             "reward": reward_path(cfg),
             "value_init": cfg.value_model,
+            **{role: str(find_adapter(path)) for role, path in shared.items() if path},
             "prompts": cfg.prompts,
             "pretrain_data": cfg.pretrain_data,
         }
@@ -76,13 +80,18 @@ def load_inputs(
         raise ConfigError("ppo.model is empty", hint="name the RL-init SFT model: --model runs/sft")
     directory = model_path(cfg.model)
     codec = TextCodec(load_tokenizer(directory), chat_template=cfg.chat_template, name=str(directory))
-    scorer = reward_for_policy(as_reward(cfg.reward if reward is None else reward), codec)
-    policy = load_causal(directory, cfg.compute)
-    add_lora(policy, cfg.lora, seed=derive(cfg.seed, "policy_lora"))
+    if cfg.share_trunk:
+        policy, value_model, scorer = models_on_one_trunk(cfg, directory, reward)
+        scorer = reward_for_policy(scorer, codec)
+    else:
+        scorer = reward_for_policy(as_reward(cfg.reward if reward is None else reward), codec)
+        policy = load_causal(directory, cfg.compute)
+        add_lora(policy, cfg.lora, seed=derive(cfg.seed, "policy_lora"))
+        value_model = initial_value_model(cfg, scorer)
     return PPOInputs(
         policy=policy,
-        value_model=initial_value_model(cfg, scorer),
-        reference=initial_reference(cfg),
+        value_model=value_model,
+        reference=None if cfg.share_trunk else initial_reference(cfg),
         codec=codec,
         reward=scorer,
         prompts=tuple(prompts) if prompts is not None else load_prompts(cfg, run),
