@@ -5,7 +5,7 @@ from instructloop.models.device import compute_dtype, device_of, evaluating, pre
 from instructloop.models.ema import EMA
 from instructloop.models.load import context_tokens, load_causal, load_scalar, load_tokenizer, new_llama, set_dropout
 from instructloop.models.logprobs import CompletionLogprobs, completion_logprobs, text_nll, trunk_and_head
-from instructloop.models.memory import Estimate, ModelShape, estimate_memory, shape_of
+from instructloop.models.memory import Estimate, ModelShape, Workload, estimate_memory, shape_of
 from instructloop.models.save import save_causal, save_scalar
 from instructloop.models.scalar import ScalarModel
 from instructloop.models.state import load_state, save_state
@@ -16,6 +16,7 @@ __all__ = [
     "Estimate",
     "ModelShape",
     "ScalarModel",
+    "Workload",
     "add_lora",
     "completion_logprobs",
     "compute_dtype",
