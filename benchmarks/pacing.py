@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
@@ -94,8 +95,11 @@ def serve(works: Mapping[str, Callable[..., None]], about: Mapping[str, Any]) ->
             works[command["work"]](command, pace)
         except FinishedError:
             line.send({"finished": True})
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the harness must hear of it
+            # NOTE: the traceback first, so that it is in the log when the harness reads the message and looks there
+            traceback.print_exc()
+            sys.stderr.flush()
             line.send({"error": f"{type(error).__name__}: {error}"})
-            raise
+            return
         else:
             line.send({"finished": True})

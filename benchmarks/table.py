@@ -65,7 +65,7 @@ class Result:
         return [
             f"{self.work} at {self.size}: {name} is {ours:.8g} here and {peer:.8g} there"
             for name, (ours, peer) in self.checks.items()
-            if difference(ours, peer) > TOLERANCE
+            if not difference(ours, peer) <= TOLERANCE  # written so that NaN fails
         ]
 
 

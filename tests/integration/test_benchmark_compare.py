@@ -1,0 +1,47 @@
+"""The benchmark's command on a toy model: our side alone, and beside a peer where one is installed."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+COMPARE = Path(__file__).parents[2] / "benchmarks" / "compare.py"
+
+
+def compare(*arguments: str, out: Path) -> str:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, str(COMPARE), "--sizes", "micro", "--rounds", "1", "--out", str(out), "--name", "toy", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    [file] = out.glob("toy_cpu-1-thread_*.md")
+    return file.read_text(encoding="utf-8")
+
+
+def test_our_side_alone_fills_the_table(tmp_path: Path) -> None:
+    text = compare("--works", "ragged", "sft", "rm4", out=tmp_path)
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "| micro |" in line]
+    assert [row[0] for row in rows] == ["sampling, ragged", "SFT", "RM, K = 4"]
+    assert all(float(row[3].split()[0].replace(",", "")) > 0 for row in rows)
+    assert "`python benchmarks/compare.py --sizes micro --rounds 1 --threads 1 --works ragged sft rm4`" in text
+    assert str(tmp_path) not in text
+
+
+@pytest.mark.slow
+def test_both_sides_find_the_same_losses(tmp_path: Path) -> None:
+    peer = os.environ.get("INSTRUCTLOOP_PEER_PYTHON", "")
+    if not peer:
+        pytest.skip("INSTRUCTLOOP_PEER_PYTHON names no Python with TRL")
+    arguments = ["--peer-python", peer]
+    if ppo := os.environ.get("INSTRUCTLOOP_PEER_PPO_PATH", ""):
+        arguments += ["--peer-ppo-path", ppo]
+    text = compare(*arguments, out=tmp_path)
+    equal = text.partition("## Equal work")[2]
+    assert "| SFT | micro | loss of step 2 |" in equal
+    assert "| RM, K = 9 | micro | loss of step 2 |" in equal
+    assert bool(ppo) == ("| PPO, 1 epoch | micro | value loss |" in equal)
