@@ -36,12 +36,12 @@ def shard(model: PreTrainedModel | ScalarModel, ranks: Ranks, mode: str) -> bool
     Raises:
         ConfigError: no list of decoder layers was found.
     """
-    if mode != "fsdp" or ranks.size == 1 or is_sharded(model):
-        return is_sharded(model)
+    trunk = _trunk_of(model)
+    if mode != "fsdp" or ranks.size == 1 or is_sharded(trunk):
+        return is_sharded(trunk)
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    trunk = model.trunk if isinstance(model, ScalarModel) else model.base_model
     layers = decoder_layers(trunk)
     mesh = init_device_mesh(device_of(model).type, (ranks.size,))
     weights = [value for layer in layers for value in layer.parameters()]
@@ -83,7 +83,8 @@ def gathered(*models: nn.Module) -> Iterator[None]:
     """
     from torch.distributed.fsdp import FSDPModule
 
-    layers = [layer for model in models for layer in model.modules() if isinstance(layer, FSDPModule) and not _whole(layer)]
+    split = [module for model in models for module in _trunk_of(model).modules() if isinstance(module, FSDPModule)]
+    layers = [layer for layer in split if not _whole(layer)]
     for layer in layers:
         layer.set_reshard_after_forward(False, recurse=False)
         layer.unshard()
@@ -93,6 +94,13 @@ def gathered(*models: nn.Module) -> Iterator[None]:
         for layer in layers:
             layer.reshard()
             layer.set_reshard_after_forward(True, recurse=False)
+
+
+def _trunk_of(model: nn.Module) -> nn.Module:
+    """Where the decoder layers are; a scalar model's trunk may be another model's, which its own modules do not show."""
+    if isinstance(model, ScalarModel):
+        return model.trunk
+    return model.base_model if isinstance(model, PreTrainedModel) else model
 
 
 def _whole(layer: nn.Module) -> bool:
