@@ -79,7 +79,7 @@ class RefillingDecoder:
             else:
                 kept = self._put(self._last)
                 yield Step(rows, positions, type(drawn)(*(one[kept] for one in drawn)))
-            self._position[self._last] += 1
+            self._position[:count] += self._alive[:count]
             self._advance(drawn.tokens)
 
     def retire(self, ended: Bool[Tensor, "n"]) -> None:
