@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor
 from transformers import PreTrainedModel
 
 from instructloop.config import SamplingConfig
-from instructloop.core.errors import ConfigError, DataError, MissingExtraError
+from instructloop.core.errors import ConfigError, DataError, InstructLoopError, MissingExtraError
 from instructloop.core.records import Prompt
 from instructloop.core.seeds import derive
 from instructloop.data import TextCodec, TokenSequence, collate
@@ -89,17 +89,24 @@ class VllmEngine:
 
     Raises:
         MissingExtraError: vLLM is not installed.
-        ConfigError: vLLM computes other log-probabilities than the model.
+        ConfigError: vLLM cannot run this model, or computes other log-probabilities than it.
     """
 
     def __init__(self, model: PreTrainedModel, codec: TextCodec, *, temperature: float = 1.0, follow: bool = False) -> None:
         self.model, self.codec, self.follow = model, codec, follow
         self.temperature = temperature or 1.0
-        self._llm, self.context = _start(model, codec, raw=self.temperature == 1)
-        _in_use[id(self)] = self._llm
-        weakref.finalize(self, _retire, id(self))
-        self.load_weights(model)
-        self._check_agreement()
+        try:
+            self._llm, self.context = _start(model, codec, raw=self.temperature == 1)
+            _in_use[id(self)] = self._llm
+            weakref.finalize(self, _retire, id(self))
+            self.load_weights(model)
+            self._check_agreement()
+        except (RuntimeError, ValueError, NotImplementedError) as error:
+            if isinstance(error, InstructLoopError):
+                raise
+            raise ConfigError(
+                f"vLLM cannot run this {type(model).__name__} here: {error}", hint="use engine = 'torch', or give vLLM what it asks for"
+            ) from error
 
     def generate(
         self,

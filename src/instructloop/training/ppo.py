@@ -38,6 +38,7 @@ from instructloop.models.device import compute_dtype
 from instructloop.models.ranks import joined
 from instructloop.models.save import save_causal
 from instructloop.models.scalar import ScalarModel
+from instructloop.models.sharding import gathered, shard
 from instructloop.objectives.gae import gae
 from instructloop.objectives.masking import masked_whiten
 from instructloop.objectives.reward_shaping import apply_eos_rule, kl_shaped_rewards
@@ -54,6 +55,7 @@ from instructloop.training.ppo_steps import (
     measure_reward,
     refuse_divergence,
     roll_back,
+    scored_again,
     usable_prompts,
     values_of,
 )
@@ -88,10 +90,11 @@ def run_ppo(
     with open_run(out, ranks=joined(), stage="ppo", config=to_json(cfg), parents=ppo_parents(cfg), resume=resume) as run:
         inputs: PPOInputs = load_inputs(cfg, run, prompts=prompts, pretrain_texts=pretrain_texts, reward=reward)
         learner = train_ppo(cfg, run=run, evaluators=evaluators, **inputs.arguments())
-        with learner.averaged() as averaged:
+        with learner.averaged() as averaged, gathered(averaged):
             run.publish("model", lambda path: save_causal(averaged, inputs.codec, path, card=model_card(cfg, learner, averaged=True)))
         if learner.ema is not None:
-            run.publish("model_raw", lambda path: save_causal(learner.policy, inputs.codec, path, card=model_card(cfg, learner)))
+            with gathered(learner.policy):
+                run.publish("model_raw", lambda path: save_causal(learner.policy, inputs.codec, path, card=model_card(cfg, learner)))
         run.result(summary(cfg, learner))
     return out
 
@@ -135,6 +138,7 @@ def train_ppo(
     reference = frozen_reference(policy, reference)
     usable = usable_prompts(cfg, policy, codec, prompts, run)
     blocks = pack_texts(pretrain_texts, codec, cfg.ptx_tokens) if cfg.ptx_coef > 0 else None
+    shard(policy, value_model, reference, ranks=ranks, mode=cfg.compute.sharding)
     learner = Learner.start(cfg, policy, value_model)
     if (saved := run.latest()) is not None:
         learner.restore(saved.path)
@@ -159,8 +163,10 @@ def train_ppo(
         # 3. Token rewards: -beta (log pi - log pi_SFT) on each token, the score on the last one (spec E2)
         with reference_model(policy, reference) as tether:
             ref_logprobs = logprobs_of(tether, rollouts.batch, cfg, ranks=ranks)
-        exact = cfg.engine == "torch" and compute_dtype(policy) == torch.float32
-        old_logprobs = rollouts.logprobs if exact else logprobs_of(policy, rollouts.batch, cfg, ranks=ranks)
+        sampled = rollouts.logprobs
+        if cfg.engine != "torch" or compute_dtype(policy) != torch.float32:
+            rollouts = scored_again(policy, rollouts, cfg, ranks=ranks)
+        old_logprobs = rollouts.logprobs
         rewards = kl_shaped_rewards(scores, old_logprobs, ref_logprobs, rollouts.mask, beta=learner.beta)
         if output.token_scores is not None:
             rewards = rewards + output.token_scores / learner.unit.scale
@@ -174,8 +180,8 @@ def train_ppo(
             advantages = masked_whiten(advantages, rollouts.mask)
         targets = Targets(old_logprobs, values, advantages, returns, rollouts.mask)
         metrics = rollout_metrics(rollouts, output, scores, ref_logprobs, targets, beta=learner.beta) | {"beta": learner.beta} | rates
-        if not exact:
-            metrics["sampler_deviation"] = float((rollouts.logprobs - old_logprobs).abs().max())
+        if old_logprobs is not sampled:
+            metrics["sampler_deviation"] = float((sampled - old_logprobs).abs().max())
         refuse_divergence(cfg, run, step + 1, metrics)
 
         # 5. Clipped epochs over minibatches; PPO and pretraining gradients share one optimizer step (spec E5, E9, E12)

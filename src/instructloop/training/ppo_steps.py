@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -19,6 +20,7 @@ from instructloop.data.batching import batch_at, micro_batches
 from instructloop.data.codec import TextCodec
 from instructloop.data.prompts import keep_prompts
 from instructloop.data.sequences import TokenBatch
+from instructloop.generation.rollouts import Rollouts
 from instructloop.generation.torch_engine import TorchEngine
 from instructloop.models.adapters import has_adapters
 from instructloop.models.device import compute_dtype, evaluating, set_compute_dtype
@@ -84,6 +86,19 @@ def logprobs_of(model: PreTrainedModel, batch: TokenBatch, cfg: PPOConfig, *, ra
             part = completion_logprobs(model, batch.select(rows), temperature=cfg.sampling.temperature).logprobs
             result[rows, : part.shape[1]] = part
     return ranks.sum_rows(result)
+
+
+def scored_again(model: PreTrainedModel, rollouts: Rollouts, cfg: PPOConfig, *, ranks: Ranks = ALONE) -> Rollouts:
+    """The same rollouts with log-probs and entropies as the model itself finds them, at the sampling temperature (PPO-12)."""
+    batch = rollouts.batch
+    logprobs, entropies = (torch.zeros(batch.completion_mask.shape, device=batch.tokens.device) for _ in range(2))
+    with gathered(model), evaluating(model):
+        for rows in micro_batches_of(batch, cfg.compute.micro_batch_tokens, ranks):
+            part = completion_logprobs(model, batch.select(rows), temperature=cfg.sampling.temperature, entropy=True)
+            assert part.entropies is not None
+            logprobs[rows, : part.logprobs.shape[1]] = part.logprobs
+            entropies[rows, : part.logprobs.shape[1]] = part.entropies
+    return replace(rollouts, logprobs=ranks.sum_rows(logprobs), entropies=ranks.sum_rows(entropies))
 
 
 def values_of(value_model: ScalarModel, batch: TokenBatch, cfg: PPOConfig, *, ranks: Ranks = ALONE) -> Float[Tensor, "batch response"]:
