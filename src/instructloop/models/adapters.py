@@ -15,6 +15,7 @@ from instructloop.config import LoraConfig
 from instructloop.core.errors import ConfigError
 from instructloop.core.seeds import derive
 from instructloop.models.device import compute_dtype
+from instructloop.models.sharding import full_weights
 
 OWN = "default"
 """Name of the adapter that ``add_lora`` puts in."""
@@ -103,7 +104,7 @@ def plain_state_dict(model: nn.Module) -> dict[str, Tensor]:
 
     NOTE: peft's own merge and unmerge round the weights twice, after which a resumed run would differ in its last bits.
     """
-    state = {name.replace(".base_layer.", "."): value for name, value in model.state_dict().items() if ".lora_" not in name}
+    state = {name.replace(".base_layer.", "."): value for name, value in full_weights(model).items() if ".lora_" not in name}
     for name, module in model.named_modules():
         if not isinstance(module, LoraLayer):
             continue

@@ -18,30 +18,39 @@ from transformers import PreTrainedModel
 
 from instructloop.core.errors import ConfigError
 from instructloop.models.device import device_of
+from instructloop.models.logprobs import trunk_and_head
+from instructloop.models.packing import can_pack
 from instructloop.models.ranks import Ranks
 from instructloop.models.scalar import ScalarModel
 
 
-def shard(model: PreTrainedModel | ScalarModel, ranks: Ranks, mode: str) -> bool:
-    """Split the decoder layers of a model over the processes, in place; before its optimizer and averages are made.
+def shard(*models: PreTrainedModel | ScalarModel | None, ranks: Ranks, mode: str) -> None:
+    """Split the decoder layers of models over the processes, in place; before their optimizers and averages are made.
 
     Args:
-        model: loaded alike on every process, with its adapters if it is to have any.
+        models: loaded alike on every process, with their adapters if they are to have any; None is passed over.
         ranks: the processes.
-        mode: ``ComputeConfig.sharding``; anything but ``fsdp``, or a single process, leaves the model whole.
-
-    Returns:
-        Whether it was split.
+        mode: ``ComputeConfig.sharding``; anything but ``fsdp``, or a single process, leaves the models whole.
 
     Raises:
         ConfigError: no list of decoder layers was found.
     """
-    trunk = _trunk_of(model)
-    if mode != "fsdp" or ranks.size == 1 or is_sharded(trunk):
-        return is_sharded(trunk)
+    if mode != "fsdp" or ranks.size == 1:
+        return
+    for model in models:
+        if model is not None and not is_sharded(model):
+            _split(model, ranks)
+
+
+def _split(model: PreTrainedModel | ScalarModel, ranks: Ranks) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    trunk = model.trunk if isinstance(model, ScalarModel) else model.base_model
+    # experiments on a model are made now, while a process can pass through it alone
+    can_pack(trunk)
+    if isinstance(model, PreTrainedModel):
+        trunk_and_head(model)
     layers = decoder_layers(trunk)
     mesh = init_device_mesh(device_of(model).type, (ranks.size,))
     weights = [value for layer in layers for value in layer.parameters()]
@@ -54,7 +63,6 @@ def shard(model: PreTrainedModel | ScalarModel, ranks: Ranks, mode: str) -> bool
         split.set_force_sum_reduction_for_comms(True)
     # a root without weights of its own: it lets a layer be fetched while the one before it computes
     fully_shard(trunk, mesh=mesh, reshard_after_forward=True, ignored_params=set(trunk.parameters()))
-    return True
 
 
 def decoder_layers(trunk: nn.Module) -> list[nn.Module]:

@@ -22,6 +22,7 @@ from instructloop.data.sequences import TokenBatch
 from instructloop.models.logprobs import completion_logprobs
 from instructloop.models.ranks import ALONE, Ranks
 from instructloop.models.scalar import ScalarModel
+from instructloop.models.sharding import is_sharded
 from instructloop.objectives.policy import clipped_policy_loss
 from instructloop.objectives.value import clipped_value_loss
 from instructloop.training.optim import check_loss, gradient_norm, step_checked
@@ -137,12 +138,13 @@ def policy_gradient(
     tokens = _token_count(targets, rows)
     shares = torch.zeros(4, device=batch.tokens.device)
     lowest, highest = math.inf, -math.inf
-    for part in _parts(batch, rows, cfg.compute.micro_batch_tokens, ranks):
+    parts = _parts(batch, rows, cfg.compute.micro_batch_tokens, ranks)
+    for part, counts in ranks.in_step(parts, idle=lambda: _idle(batch, rows), sharded=is_sharded(policy)):
         new = completion_logprobs(policy, batch.select(part), temperature=cfg.sampling.temperature)
         old = targets.select(part, new.mask.shape[1])
         result = clipped_policy_loss(new.logprobs, old.old_logprobs, old.advantages, old.mask, clip=cfg.clip, denominator=tokens)
-        check_loss(result.loss, "the policy loss", step + 1).backward()
-        shares += torch.stack([result.loss.detach(), result.clip_fraction, result.approx_kl, result.ratio_mean])
+        (check_loss(result.loss, "the policy loss", step + 1) * counts).backward()
+        shares += counts * torch.stack([result.loss.detach(), result.clip_fraction, result.approx_kl, result.ratio_mean])
         lowest, highest = min(lowest, float(result.ratio_min)), max(highest, float(result.ratio_max))
     ranks.sum_gradients(policy.parameters())
     lows, highs = zip(*ranks.gather((lowest, highest)), strict=True)
@@ -170,12 +172,13 @@ def value_gradient(
     """Accumulate the gradient of the clipped value loss (PPO-20), mean over the minibatch's completion tokens."""
     tokens = _token_count(targets, rows)
     shares = torch.zeros(2, device=batch.tokens.device)
-    for part in _parts(batch, rows, cfg.compute.micro_batch_tokens, ranks):
+    parts = _parts(batch, rows, cfg.compute.micro_batch_tokens, ranks)
+    for part, counts in ranks.in_step(parts, idle=lambda: _idle(batch, rows), sharded=is_sharded(value_model)):
         values = value_model.values(batch.select(part)).float()
         old = targets.select(part, values.shape[1])
         result = clipped_value_loss(values, old.old_values, old.returns, old.mask, clip=cfg.value_clip, denominator=tokens)
-        (cfg.value_coef * check_loss(result.loss, "the value loss", step + 1)).backward()
-        shares += torch.stack([result.loss.detach(), result.clip_fraction])
+        (cfg.value_coef * counts * check_loss(result.loss, "the value loss", step + 1)).backward()
+        shares += counts * torch.stack([result.loss.detach(), result.clip_fraction])
     loss, clip_fraction = ranks.sum(*shares.tolist())
     meter.mean(value_loss=loss, value_clip_fraction=clip_fraction)
 
@@ -203,6 +206,10 @@ def add_pretrain_gradient(
 
 def _token_count(targets: Targets, rows: Sequence[int]) -> Tensor:
     return targets.mask[torch.as_tensor(rows, device=targets.mask.device)].sum()
+
+
+def _idle(batch: TokenBatch, rows: Sequence[int]) -> list[int]:
+    return [min(rows, key=lambda row: int(batch.lengths[row]))]
 
 
 def _parts(batch: TokenBatch, rows: Sequence[int], budget_tokens: int, ranks: Ranks) -> list[list[int]]:

@@ -22,6 +22,7 @@ from instructloop.models.load import load_causal, load_tokenizer, new_llama
 from instructloop.models.logprobs import text_nll
 from instructloop.models.ranks import ALONE, Ranks, joined
 from instructloop.models.save import save_causal
+from instructloop.models.sharding import gathered, is_sharded, shard
 from instructloop.runs.rundir import RunDir
 from instructloop.training.cards import pretrain_card
 from instructloop.training.inputs import input_parents, load_texts, model_path
@@ -60,7 +61,8 @@ def run_pretrain(
         codec = TextCodec(load_tokenizer(model_path(cfg.tokenizer or cfg.init)), chat_template=False)
         model = _initial_model(cfg, codec)
         result = train_pretrain(cfg, run=run, model=model, codec=codec, documents=texts, validation=held_out)
-        run.publish("model", lambda path: save_causal(model, codec, path, card=pretrain_card(cfg, result)))
+        with gathered(model):
+            run.publish("model", lambda path: save_causal(model, codec, path, card=pretrain_card(cfg, result)))
         run.result({"stage": "pretrain", **result})
     return out
 
@@ -82,6 +84,7 @@ def train_pretrain(
     logger.info("%d blocks of %d tokens, %d a step; %d steps", len(blocks), cfg.context_tokens, rows, cfg.steps)
 
     ranks = joined()
+    shard(model, ranks=ranks, mode=cfg.compute.sharding)
     optimizer = make_optimizer(model, cfg.optimizer)
     state = TrainState({"model": model}, {"optimizer": optimizer})
     done, extra = resume_state(run, state)
@@ -139,8 +142,9 @@ def accumulate_text_gradient(
     """
     total = 0.0
     mine = blocks[ranks.share([blocks.shape[1]] * len(blocks))]
-    for part in mine.split(max(1, micro_batch_tokens // blocks.shape[1])) if len(mine) else ():
-        share = len(part) / len(blocks)
+    parts = mine.split(max(1, micro_batch_tokens // blocks.shape[1])) if len(mine) else ()
+    for part, counts in ranks.in_step(parts, idle=lambda: blocks[:1], sharded=is_sharded(model)):
+        share = counts * len(part) / len(blocks)
         loss = check_loss(text_nll(model, part), name, step) * share
         (loss * weight).backward()
         total += float(loss.detach())
@@ -149,7 +153,7 @@ def accumulate_text_gradient(
 
 def mean_text_nll(model: PreTrainedModel, blocks: Int[Tensor, "N L"], micro_batch_tokens: int, *, ranks: Ranks = ALONE) -> float:
     """Mean loss over all blocks in evaluation mode, nats a token."""
-    with evaluating(model):
+    with gathered(model), evaluating(model):
         mine = blocks[ranks.share([blocks.shape[1]] * len(blocks))]
         parts = mine.split(max(1, micro_batch_tokens // blocks.shape[1])) if len(mine) else ()
         return ranks.sum(sum(float(text_nll(model, part)) * len(part) for part in parts))[0] / len(blocks)

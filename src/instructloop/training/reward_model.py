@@ -28,6 +28,7 @@ from instructloop.models.load import context_tokens, load_scalar, load_tokenizer
 from instructloop.models.ranks import ALONE, Ranks, joined
 from instructloop.models.save import save_scalar
 from instructloop.models.scalar import ScalarModel
+from instructloop.models.sharding import gathered, shard
 from instructloop.runs.rundir import RunDir
 from instructloop.runs.snapshots import beside
 from instructloop.training.cards import reward_model_card
@@ -91,7 +92,8 @@ def run_reward_model(
         result = train_reward_model(cfg, run=run, model=model, codec=codec, rankings=train, validation=held_out, demonstrations=written)
         if strangers:
             extra["held_out_labelers"] = _accuracy_on(cfg, model, codec, strangers)
-        run.publish("model", lambda path: save_scalar(model, codec, path, card=reward_model_card(cfg, result)))
+        with gathered(model):
+            run.publish("model", lambda path: save_scalar(model, codec, path, card=reward_model_card(cfg, result)))
         if cfg.lora.rank:
             card = reward_model_card(cfg, result, merged=False)
             run.publish(ADAPTER_DIRECTORY, lambda path: save_adapter(model, codec.tokenizer, path, base=cfg.model, card=card))
@@ -128,6 +130,7 @@ def train_reward_model(
     _say_what_is_trained(run, dict(tokenized.notes), groups, held_out, steps)
 
     ranks = joined()
+    shard(model, ranks=ranks, mode=cfg.compute.sharding)
     optimizer = make_optimizer(model, cfg.optimizer)
     state = TrainState({"model": model}, {"optimizer": optimizer})
     done, extra = resume_state(run, state)

@@ -9,6 +9,7 @@ from instructloop.data import RankedGroup, TokenSequence, collate, grouped_micro
 from instructloop.models.device import evaluating
 from instructloop.models.ranks import ALONE, Ranks
 from instructloop.models.scalar import ScalarModel
+from instructloop.models.sharding import gathered, is_sharded
 from instructloop.objectives.reward import pairwise_ranking_loss
 from instructloop.training.optim import check_loss
 
@@ -58,12 +59,16 @@ def accumulate_ranking_gradient(
     denominator = total_pairs if per_pair else len(used)
     loss = right = 0.0
     mine = [used[place] for place in ranks.share([sum(map(len, groups[index].sequences)) for index in used])]
-    for part in grouped_micro_batches([[len(row) for row in groups[index].sequences] for index in mine], micro_batch_tokens):
+    parts = (
+        [mine[place] for place in part]
+        for part in grouped_micro_batches([[len(row) for row in groups[index].sequences] for index in mine], micro_batch_tokens)
+    )
+    for part, counts in ranks.in_step(parts, idle=lambda: used[:1], sharded=is_sharded(model)):
         rows: list[TokenSequence] = []
         winners: list[int] = []
         losers: list[int] = []
         weights: list[float] = []
-        for index in (mine[place] for place in part):
+        for index in part:
             winners += [len(rows) + winner for winner, _ in pairs[index]]
             losers += [len(rows) + loser for _, loser in pairs[index]]
             weights += [groups[index].weight * (1.0 if per_pair else 1.0 / len(pairs[index]))] * len(pairs[index])
@@ -77,9 +82,9 @@ def accumulate_ranking_gradient(
             torch.tensor(weights, device=device),
             prompts=float(denominator),
         )
-        check_loss(result.loss, "rm/loss", step).backward()
-        loss += float(result.loss.detach())
-        right += float(result.accuracy) * len(winners)
+        (check_loss(result.loss, "rm/loss", step) * counts).backward()
+        loss += counts * float(result.loss.detach())
+        right += counts * float(result.accuracy) * len(winners)
     tokens = sum(len(row) for index in used for row in groups[index].sequences)
     loss, right = ranks.sum(loss, right)
     return BatchStats(loss, right / max(1, total_pairs), total_pairs, tokens)
@@ -91,7 +96,7 @@ def score_sequences(
     """Scores of any sequences in evaluation mode, stored bias included; independent of how they are batched up to rounding."""
     lengths = [len(sequence) for sequence in sequences]
     mine, scored = ranks.share(lengths), dict[int, float]()
-    with evaluating(model):
+    with gathered(model), evaluating(model):
         for part in micro_batches([lengths[row] for row in mine], micro_batch_tokens):
             rows = [mine[place] for place in part]
             values = model.scores(collate([sequences[row] for row in rows], pad_id)).tolist()

@@ -31,6 +31,7 @@ from instructloop.models.adapters import add_lora
 from instructloop.models.load import context_tokens, load_causal, load_tokenizer
 from instructloop.models.ranks import joined
 from instructloop.models.save import save_causal
+from instructloop.models.sharding import gathered, shard
 from instructloop.runs.rundir import RunDir
 from instructloop.runs.snapshots import beside
 from instructloop.training.cards import sft_card
@@ -105,7 +106,8 @@ def run_sft(
             select=select,
             evaluators=evaluators,
         )
-        run.publish("model", lambda path: save_causal(model, codec, path, card=sft_card(cfg, result)))
+        with gathered(model):
+            run.publish("model", lambda path: save_causal(model, codec, path, card=sft_card(cfg, result)))
         run.result({"stage": "sft", **result})
     return out
 
@@ -128,6 +130,7 @@ def train_sft(
     # 1. Prompt + completion + EOS as one sequence each; for the RL-init model, documents packed into full blocks.
     data = prepare_sft(cfg, run, context_tokens(model), codec, demonstrations, validation, pretrain_texts)
     ranks = joined()
+    shard(model, ranks=ranks, mode=cfg.compute.sharding)
     optimizer = make_optimizer(model, cfg.optimizer)
     state = TrainState({"model": model}, {"optimizer": optimizer})
     done, extra = resume_state(run, state)
@@ -166,7 +169,8 @@ def train_sft(
             if select is not None:
                 metrics["rm_score"] = select(model, step)
             best = progress.note(cfg.select_by, step, metrics)
-            progress.ask(evaluators, run, step, model, metrics, ranks=ranks)
+            with gathered(model):
+                progress.ask(evaluators, run, step, model, metrics, ranks=ranks)
         run.metrics(step, "sft", metrics)
         clock.tick(step, sum(len(sequence) for sequence in batch), metrics)
         last = step if progress.stopped else data.steps

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedModel
 
-from instructloop.data import TokenSequence
+from instructloop.data import TokenSequence, collate
 from instructloop.models.device import evaluating
 from instructloop.models.logprobs import completion_logprobs
 from instructloop.models.ranks import ALONE, Ranks
+from instructloop.models.sharding import gathered, is_sharded
 from instructloop.objectives.sft import token_nll
 from instructloop.training.loop import token_batches
 from instructloop.training.optim import check_loss
@@ -45,9 +46,10 @@ def accumulate_sft_gradient(
     tokens = sum(sequence.completion_length for sequence in batch)
     mine = [batch[row] for row in ranks.share([len(sequence) for sequence in batch])]
     total = 0.0
-    for _, micro_batch in token_batches(mine, pad_id, micro_batch_tokens):
+    parts = (part for _, part in token_batches(mine, pad_id, micro_batch_tokens))
+    for micro_batch, counts in ranks.in_step(parts, idle=lambda: collate([min(batch, key=len)], pad_id), sharded=is_sharded(model)):
         scored = completion_logprobs(model, micro_batch)
-        loss = check_loss(token_nll(scored.logprobs, scored.mask, denominator=tokens), "sft/loss", step)
+        loss = check_loss(token_nll(scored.logprobs, scored.mask, denominator=tokens), "sft/loss", step) * counts
         (loss * weight).backward()
         total += float(loss.detach())
     return ranks.sum(total)[0]
@@ -60,7 +62,7 @@ def mean_completion_nll(
     tokens = sum(sequence.completion_length for sequence in sequences)
     mine = [sequences[row] for row in ranks.share([len(sequence) for sequence in sequences])]
     total = 0.0
-    with evaluating(model):
+    with gathered(model), evaluating(model):
         for _, batch in token_batches(mine, pad_id, micro_batch_tokens):
             scored = completion_logprobs(model, batch)
             total += float(token_nll(scored.logprobs, scored.mask, denominator=tokens))

@@ -1,0 +1,195 @@
+"""Two processes train what one process trains: SFT, reward model, PPO-ptx, whole (ddp) and split (fsdp) weights, stopped and resumed.
+
+All of it happens in one start of two processes (joined by gloo), beside a third process that does the same alone.
+"""
+
+import json
+import multiprocessing
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForSequenceClassification
+
+from instructloop.config import from_mapping
+from instructloop.config.ppo import PPOConfig
+from instructloop.core.seeds import derive
+from instructloop.data import TokenSequence, collate
+from instructloop.models.ranks import join, joined, leave
+from instructloop.models.scalar import ScalarModel
+from instructloop.models.sharding import is_sharded, shard
+from instructloop.recipes.kinds import KINDS
+from instructloop.testing import save_tiny, tiny_model, tiny_tokenizer
+from instructloop.training.ppo import run_ppo
+from instructloop.training.ppo_state import Learner
+from instructloop.training.ppo_update import Targets, ppo_epochs
+
+STEPS = 20
+CONTEXT = multiprocessing.get_context("forkserver")
+SETTINGS: dict[str, dict[str, Any]] = {
+    "sft": {
+        "model": "base",
+        "data": "demonstrations.jsonl",
+        "validation": "demonstrations.jsonl",
+        "pretrain_data": "texts.jsonl",
+        "pretrain_fraction": 0.2,
+        "epochs": 4,
+        "batch_size": 5,
+        "max_steps": STEPS,
+    },
+    "rm": {"model": "base", "data": ["rankings.jsonl"], "validation_fraction": 0.2, "epochs": 10, "batch_prompts": 4, "max_steps": STEPS},
+    "ppo": {
+        "model": "base",
+        "value_model": "base",
+        "prompts": "prompts.jsonl",
+        "reward_scale": "reference_std",
+        "reward_samples": 16,
+        "kl_controller": "adaptive",
+        "steps": STEPS,
+        "batch_size": 8,
+        "minibatches": 2,
+        "ptx_coef": 0.2,
+        "ptx_tokens": 16,
+        "pretrain_data": "texts.jsonl",
+        "sampling": {"max_new_tokens": 6},
+        "warn_kl": 1e6,
+    },
+}
+
+
+def settings(kind: str, sharding: str) -> dict[str, Any]:
+    return SETTINGS[kind] | {"checkpoint": {"every_steps": 7}, "compute": {"device": "cpu", "micro_batch_tokens": 64, "sharding": sharding}}
+
+
+def run(kind: str, sharding: str, out: Path, *, resume: bool = False, **changes: Any) -> None:
+    if kind == "ppo":
+        run_ppo(from_mapping(PPOConfig, settings(kind, sharding) | changes), out, resume=resume, reward=even_characters)
+    else:
+        KINDS[kind].run(settings(kind, sharding) | changes, out, resume=resume)
+
+
+def even_characters(prompts: list[str], completions: list[str]) -> list[float]:
+    """A reward of which every row has another value."""
+    return [
+        sum(ord(letter) % 2 == 0 for letter in text) + len(text) / 7 + len(prompt) / 100
+        for prompt, text in zip(prompts, completions, strict=True)
+    ]
+
+
+def write_inputs() -> None:
+    save_tiny("base", tiny_model("llama"), tiny_tokenizer())
+    rows: dict[str, list[dict[str, Any]]] = {
+        "texts": [{"text": f"The cat has {n} legs. " * 3} for n in range(20)],
+        "demonstrations": [{"prompt": f"cat {n}?", "completion": f"{n} cats" * (1 + n % 3)} for n in range(25)],
+        "rankings": [{"prompt": f"cat {n}?", "completions": ["yes", "no", "maybe"], "ranks": [n % 3, 1, 2]} for n in range(20)],
+        "prompts": [{"prompt": f"cat {n}?"} for n in range(8)],
+    }
+    for name, listed in rows.items():
+        Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
+
+
+def recorded_ppo(sharding: str) -> list[dict[str, float]]:
+    """Twenty PPO-ptx updates on rollouts that are not sampled but made up; returns the metrics of each."""
+    cfg = from_mapping(PPOConfig, settings("ppo", sharding))
+    ranks = joined()
+    policy = tiny_model("llama")
+    value_model = ScalarModel(AutoModelForSequenceClassification.from_pretrained("base", num_labels=1))
+    value_model.reset_head(0)
+    for model in (policy, value_model):
+        shard(model, ranks=ranks, mode=sharding)
+        assert is_sharded(model) == (sharding == "fsdp" and ranks.size > 1)
+    learner = Learner.start(cfg, policy, value_model)
+    metrics = []
+    for step in range(STEPS):
+        draw = torch.Generator().manual_seed(derive(1, "recorded", step))
+        lengths = torch.randint(2, 9, (8, 2), generator=draw).tolist()
+        batch = collate([TokenSequence(tuple(range(10, 10 + p + c)), p) for p, c in lengths], 0)
+        shape = batch.completion_mask.shape
+        noise = [torch.randn(shape, generator=draw) * batch.completion_mask for _ in range(4)]
+        targets = Targets(noise[0] * 0.3 - 5.5, noise[1], noise[2], noise[3], batch.completion_mask)
+        blocks = torch.randint(3, 259, (16, 16), generator=draw)
+        learner.set_learning_rates(step)
+        metrics.append(
+            ppo_epochs(
+                cfg,
+                step=step,
+                policy=policy,
+                value_model=value_model,
+                policy_optimizer=learner.policy_optimizer,
+                value_optimizer=learner.value_optimizer,
+                batch=batch,
+                targets=targets,
+                pretrain_blocks=blocks,
+                ranks=ranks,
+            )
+        )
+    return metrics
+
+
+def train(name: str, forms: tuple[str, ...], rank: int, size: int, port: int) -> None:
+    """Everything one process does; ``name`` begins the names of its runs."""
+    torch.set_num_threads(1)
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(size), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    if size > 1:
+        join("gloo")
+    for sharding in forms:
+        for kind in SETTINGS:
+            run(kind, sharding, Path(f"{name}-{sharding}-{kind}"))
+        metrics = recorded_ppo(sharding)
+        if rank == 0:
+            Path(f"{name}-{sharding}-recorded.json").write_text(json.dumps(metrics))
+    leave()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder with the runs ``one-ddp-*``, ``two-ddp-*`` and ``two-fsdp-*``."""
+    folder = tmp_path_factory.mktemp("ranks")
+    before = Path.cwd()
+    os.chdir(folder)
+    write_inputs()
+    CONTEXT.set_forkserver_preload(["instructloop.recipes.preload"])
+    port = free_port()
+    calls = [("one", ("ddp",), 0, 1, 0), *(("two", ("ddp", "fsdp"), rank, 2, port) for rank in (0, 1))]
+    processes = [CONTEXT.Process(target=train, args=call) for call in calls]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    yield folder
+    os.chdir(before)
+
+
+def losses(folder: Path, run: str) -> list[dict[str, float]]:
+    if run.endswith("recorded"):
+        rows: list[dict[str, float]] = json.loads((folder / f"{run}.json").read_text())
+        return rows
+    return [json.loads(line) for line in (folder / run / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("kind", [*SETTINGS, "recorded"])
+@pytest.mark.parametrize("form", ["ddp", "fsdp"])
+def test_two_processes_report_the_numbers_of_one_in_twenty_steps(runs: Path, form: str, kind: str) -> None:
+    alone, together = losses(runs, f"one-ddp-{kind}"), losses(runs, f"two-{form}-{kind}")
+    assert len(alone) == len(together) >= STEPS
+    worst = ("", 0.0)
+    for expected, found in zip(alone, together, strict=True):
+        assert expected.keys() == found.keys()
+        for name, value in expected.items():
+            off = abs(found[name] - value) / max(abs(value), 1e-2)
+            worst = max(worst, (name, off), key=lambda item: item[1])
+    assert worst[1] < 1e-3, worst
+    for expected, found in zip(alone, together, strict=True):
+        for name in (name for name in expected if name.endswith("loss")):
+            assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), (kind, form, name)
