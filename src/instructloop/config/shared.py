@@ -109,6 +109,8 @@ class ComputeConfig:
     """Tokens (padding included) in one forward-backward pass; changes memory and speed, never the gradient."""
     matmul: Literal["auto", "torch", "onednn"] = "auto"
     """Kernels of float32 linear layers on a CPU: ``auto`` takes oneDNN's on AMD processors with AVX-512 (twice as fast), else torch's."""
+    packing: Literal["auto", "off"] = "auto"
+    """``auto`` computes ragged batches without their padding and a prompt shared by several rows once, where the model allows it."""
     sharding: Literal["ddp", "fsdp"] = "ddp"
     """What several processes hold: each all weights (ddp), or each a part of every decoder layer (fsdp). One process holds everything."""
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.distributed.tensor import DTensor
 
 from instructloop.models.fast_linear import FastLinear, fast_linear, served
 
@@ -20,7 +21,7 @@ def fusible(head: nn.Module) -> bool:
     """Whether a head is a bare linear map: no adapter, no hook (sharding, quantization) that must see its call."""
     return (
         type(head) in (nn.Linear, FastLinear)
-        and type(head.weight) is nn.Parameter
+        and not isinstance(head.weight, DTensor)
         and not (head._forward_hooks or head._forward_pre_hooks or head._backward_hooks or head._backward_pre_hooks)
     )
 

@@ -24,6 +24,7 @@ from instructloop.core.errors import CheckpointError, ConfigError
 from instructloop.core.seeds import derive
 from instructloop.models.device import resolve_device, resolve_dtype, set_compute_dtype
 from instructloop.models.fast_linear import speed_up
+from instructloop.models.packing import set_packing
 from instructloop.models.quiet import allow_padding_without_mask, quiet_transformers
 from instructloop.models.scalar import ScalarModel
 from instructloop.runs import resolve_model
@@ -178,6 +179,7 @@ def _settle(model: Any, inner: PreTrainedModel, compute: ComputeConfig, *, train
     if isinstance(model, ScalarModel):
         model.score_bias.data = model.score_bias.data.float()
     set_compute_dtype(model, dtype)
+    set_packing(model, compute.packing)
     allow_padding_without_mask()
     embedding = inner.get_input_embeddings()
     if isinstance(embedding, nn.Embedding):

@@ -1,8 +1,9 @@
 """Log-probabilities of completion tokens under any Hugging Face causal LM, without a [B, T, V] tensor.
 
-The trunk runs once over the right-padded batch. Causal attention never looks right, so padding needs neither an attention
-mask nor special positions, and rows are independent of each other. Only the hidden states that predict a completion token
-go through the head, in chunks; softmax and sums are float32 whatever the weights are (ppo-details PPO-33).
+The trunk runs once over the batch, without its padding where that pays (``packing``), else right-padded. Causal attention
+never looks right, so padding needs neither an attention mask nor special positions, and rows are independent of each other.
+Only the hidden states that predict a completion token go through the head, in chunks; softmax and sums are float32 whatever
+the weights are (ppo-details PPO-33).
 """
 
 import inspect
@@ -20,6 +21,7 @@ from instructloop.core.errors import ConfigError
 from instructloop.data import TokenBatch
 from instructloop.models.device import device_of, evaluating, precision
 from instructloop.models.fused_head import fusible, head_logprobs
+from instructloop.models.packing import hidden_at
 
 CHUNK_ELEMENTS = 1 << 24
 """Logits held at once (64 MiB in float32)."""
@@ -78,7 +80,7 @@ def completion_logprobs(
     mask = batch.completion_mask & (batch.completion_positions > 0)
     columns = batch.completion_positions[mask] - 1
     rows = mask.nonzero()[:, 0]
-    logprobs, entropies = _select(model, batch.tokens, rows, columns, batch.completion_tokens[mask], temperature, entropy)
+    logprobs, entropies = _select(model, batch, rows, columns, batch.completion_tokens[mask], temperature, entropy)
     blank = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
     return CompletionLogprobs(
         blank.masked_scatter(mask, logprobs), None if entropies is None else blank.masked_scatter(mask, entropies), mask
@@ -93,26 +95,28 @@ def text_nll(model: PreTrainedModel, blocks: Int[Tensor, "N L"]) -> Float[Tensor
         raise ConfigError(f"blocks of {length} token predict nothing", hint="use blocks of at least 2 tokens")
     rows = torch.arange(count, device=blocks.device).repeat_interleave(length - 1)
     columns = torch.arange(length - 1, device=blocks.device).repeat(count)
-    logprobs, _ = _select(model, blocks, rows, columns, blocks[:, 1:].reshape(-1), 1.0, False)
+    lengths = torch.full((count,), length, device=blocks.device)
+    whole = TokenBatch(blocks, lengths, torch.zeros_like(lengths))
+    logprobs, _ = _select(model, whole, rows, columns, blocks[:, 1:].reshape(-1), 1.0, False)
     return -logprobs.mean()
 
 
 def _select(
     model: PreTrainedModel,
-    tokens: Int[Tensor, "B T"],
+    batch: TokenBatch,
     rows: Int[Tensor, "N"],
     columns: Int[Tensor, "N"],
     targets: Int[Tensor, "N"],
     temperature: float,
     entropy: bool,
 ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"] | None]:
-    """Log-probability of ``targets[i]`` after ``tokens[rows[i], :columns[i] + 1]``."""
+    """Log-probability of ``targets[i]`` after ``batch.tokens[rows[i], :columns[i] + 1]``."""
     parts = trunk_and_head(model)
     with precision(model):
         if parts is None:
-            logits = _own_logits(model, tokens, rows, columns)
+            logits = _own_logits(model, batch.tokens, rows, columns)
             return _score(None, logits, targets, temperature, entropy)
-        hidden = parts.trunk(input_ids=tokens, use_cache=False).last_hidden_state[rows, columns]
+        hidden = hidden_at(model, parts.trunk, batch, rows, columns)
         width = max(1, CHUNK_ELEMENTS // _vocabulary(model, parts.head))
         if not entropy and fusible(parts.head):
             assert isinstance(parts.head, nn.Linear)

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -10,6 +10,7 @@ from instructloop.core.errors import ConfigError
 from instructloop.core.seeds import derive
 from instructloop.data import TokenBatch
 from instructloop.models.device import device_of, precision
+from instructloop.models.packing import hidden_at
 
 GROUP_PROMPT_KEY = "instructloop_group_prompt"
 """Where a reward model's config.json says that it was trained with a text for the labelers' group before every prompt."""
@@ -68,24 +69,34 @@ class ScalarModel(nn.Module):
             self.score_bias.zero_()
 
     def token_scores(self, batch: TokenBatch) -> Float[Tensor, "B T"]:
-        """The scalar at every position, float32, bias included; positions after a row's end mean nothing."""
+        """The scalar at every real token, float32, bias included; 0 after a row's end."""
         batch = batch.to(device_of(self))
-        with precision(self):
-            hidden = self.trunk(input_ids=batch.tokens, use_cache=False).last_hidden_state
-        bias = None if self.head.bias is None else self.head.bias.float()
-        with torch.autocast(hidden.device.type, enabled=False):
-            return F.linear(hidden.float(), self.head.weight.float(), bias).squeeze(-1) + self.score_bias
+        return self._scores_at(
+            batch, batch.attention_mask, torch.arange(batch.tokens.shape[1], device=batch.tokens.device).expand_as(batch.tokens)
+        )
 
     def scores(self, batch: TokenBatch) -> Float[Tensor, "B"]:
         """The score of each row, read at its last real token (spec D9; PPO-8): whatever follows it changes nothing."""
-        scores = self.token_scores(batch)
-        return scores.gather(1, batch.last_positions.to(scores.device)[:, None]).squeeze(1)
+        batch = batch.to(device_of(self))
+        rows = torch.arange(len(batch), device=batch.tokens.device)
+        return self._head_at(batch, rows, batch.last_positions)
 
     def values(self, batch: TokenBatch) -> Float[Tensor, "B R"]:
         """V(s_t): the value before completion token t, read at the position that precedes it; 0 outside the mask."""
         batch = batch.to(device_of(self))
-        places = (batch.completion_positions - 1).clamp(min=0)
-        return self.token_scores(batch).gather(1, places) * batch.completion_mask
+        return self._scores_at(batch, batch.completion_mask, (batch.completion_positions - 1).clamp(min=0))
+
+    def _scores_at(self, batch: TokenBatch, mask: Bool[Tensor, "B C"], columns: Int[Tensor, "B C"]) -> Float[Tensor, "B C"]:
+        """Scalars at some columns of each row, 0 outside the mask."""
+        found = self._head_at(batch, mask.nonzero()[:, 0], columns[mask])
+        return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, found)
+
+    def _head_at(self, batch: TokenBatch, rows: Int[Tensor, "n"], columns: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+        with precision(self):
+            hidden = hidden_at(self, self.trunk, batch, rows, columns)
+        bias = None if self.head.bias is None else self.head.bias.float()
+        with torch.autocast(hidden.device.type, enabled=False):
+            return F.linear(hidden.float(), self.head.weight.float(), bias).squeeze(-1) + self.score_bias
 
     def forward(self, batch: TokenBatch) -> Float[Tensor, "B"]:
         """The scores."""
