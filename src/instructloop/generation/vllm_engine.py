@@ -177,7 +177,8 @@ class VllmEngine:
         }
         room = limits or [sampling.max_new_tokens] * len(ids)
         asked = [SamplingParams(**fixed, seed=seed, max_tokens=most) for seed, most in zip(seeds, room, strict=True)]
-        answers = self._llm.generate([{"prompt_token_ids": list(row)} for row in ids], asked, use_tqdm=False)
+        with _global_generators_kept(device_of(self.model)):
+            answers = self._llm.generate([{"prompt_token_ids": list(row)} for row in ids], asked, use_tqdm=False)
         return [answer.outputs[0] for answer in answers]
 
     def _tells(self, sampling: SamplingConfig) -> bool:
@@ -295,7 +296,7 @@ def _start(model: PreTrainedModel, codec: TextCodec, *, raw: bool) -> tuple[Any,
     per_token = 2 * int(text.num_hidden_layers) * kv_width(model.config) * dtype.itemsize
     budget = torch.cuda.get_device_properties(device).total_memory // 4 if device.type == "cuda" else _CACHE_BYTES_CPU
     context = min(context_tokens(model), budget // max(per_token, 1) // 2)
-    with tempfile.TemporaryDirectory() as folder, _global_generators_kept():
+    with tempfile.TemporaryDirectory() as folder, _global_generators_kept(device):
         config = type(model.config).from_dict(model.config.to_dict() | {"architectures": [architecture]})
         config.save_pretrained(folder)
         codec.tokenizer.save_pretrained(folder)
@@ -318,10 +319,10 @@ def _start(model: PreTrainedModel, codec: TextCodec, *, raw: bool) -> tuple[Any,
 
 
 @contextmanager
-def _global_generators_kept() -> Iterator[None]:
-    """Starting vLLM in this process seeds every global generator; nobody else is to notice."""
+def _global_generators_kept(device: torch.device) -> Iterator[None]:
+    """At its start vLLM seeds every global generator of this process, and sampling advances them; nobody else is to notice."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 - the global one is what vLLM seeds
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         yield
     random.setstate(python)
     np.random.set_state(numpy)  # noqa: NPY002
