@@ -21,6 +21,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from spent import grouped
+from spent import render as render_spent
 from table import Result, render, spread
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 from useful_flops import per_episode, per_sampled_token, per_scored_token, per_sft_token
@@ -157,6 +159,7 @@ class Bench:
     peer_ppo: Worker | None
     rounds: int
     clock: str
+    profile: bool
 
     def peer_of(self, work: Work) -> Worker | None:
         """Who does this work on the other side; nobody does PPO-ptx."""
@@ -166,7 +169,7 @@ class Bench:
 def run_work(bench: Bench, work: Work, size: str) -> Result:
     """Warm both sides up, compare what they found, then let them take turns."""
     peer, (ours_each, peer_each) = bench.peer_of(work), work.steps[size]
-    steps = WARM_UP[work.task] + bench.rounds * max(ours_each, peer_each)
+    steps = WARM_UP[work.task] + (bench.rounds + bench.profile) * max(ours_each, peer_each)
     command = _prepare(bench.place / size, work, size, steps)
     told = bench.ours.ask(**command, warm_up=WARM_UP[work.task], steps_each=ours_each, run=str(bench.place / f"run-{work.name}-{size}"))
     checks: dict[str, tuple[float, float]] = {}
@@ -188,6 +191,10 @@ def run_work(bench: Bench, work: Work, size: str) -> Result:
             amounts = answer["amounts"]
             rates[side].append(amounts[work.amount] / answer[bench.clock])
             per_trunk_token[side] = amounts.get("trunk_tokens", 0) / amounts[work.amount]
+    shares: dict[str, float] = {}
+    if bench.profile:
+        answer = bench.ours.ask(do="profile")
+        shares = grouped(answer["operations"], answer["amounts"][work.amount] / median(rates["ours"]))
     for worker in (bench.ours, peer):
         if worker is not None:
             worker.ask(do="stop")
@@ -202,6 +209,7 @@ def run_work(bench: Bench, work: Work, size: str) -> Result:
         flops=flops * (per_trunk_token["ours"] if work.task == "rm" else 1),
         peer_flops=flops * (per_trunk_token.get("peer", 0.0) if work.task == "rm" else 1),
         checks=checks,
+        spent=shares,
     )
 
 
@@ -276,7 +284,7 @@ def compare(given: argparse.Namespace, place: Path) -> tuple[list[Result], dict[
         path = {"PYTHONPATH": str(Path(given.peer_ppo_path).resolve())}
         peer_ppo = Worker(given.peer_python, "peer_worker.py", place / "peer-ppo.log", environment | path)
     clock = "cpu_s" if given.threads == 1 else "wall_s"
-    bench = Bench(place=place, ours=ours, peer=peer, peer_ppo=peer_ppo, rounds=given.rounds, clock=clock)
+    bench = Bench(place=place, ours=ours, peer=peer, peer_ppo=peer_ppo, rounds=given.rounds, clock=clock, profile=given.profile)
     try:
         peaks = ours.ask(do="start", work="peaks", warm_up=1, steps_each=1)["checks"]
         ours.ask(do="stop")
@@ -315,6 +323,7 @@ def _header(given: argparse.Namespace, ours: Worker, peer: Worker | None, peer_p
     arguments = [f"--sizes {' '.join(given.sizes)}", f"--rounds {given.rounds}", f"--threads {given.threads}"]
     if list(given.works) != list(WORKS):
         arguments.append(f"--works {' '.join(given.works)}")
+    arguments += ["--profile"] if given.profile else []
     arguments += ["--peer-python PYTHON"] if peer else []
     arguments += ["--peer-ppo-path FOLDER"] if peer_ppo else []
     versions = ", ".join(f"{name} {version}" for name, version in ours.about.items() if name != "hello")
@@ -354,6 +363,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--works", nargs="+", choices=list(WORKS), default=list(WORKS))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1, help="1: CPU seconds; more: wall seconds")
+    parser.add_argument("--profile", action="store_true", help="one more round of ours under torch's profiler: where the time goes")
     parser.add_argument("--peer-python", help="Python of an environment with TRL; without it only our side runs")
     parser.add_argument("--peer-ppo-path", help="folder with the last TRL that has PPO, put before that environment's own")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the result file")
@@ -370,6 +380,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     finally:
         shutil.rmtree(place, ignore_errors=True)
     text = render(results, peaks, header, clock="CPU second" if given.threads == 1 else "second")
+    text += render_spent({(result.label, result.size): result.spent for result in results if result.spent})
     given.out.mkdir(parents=True, exist_ok=True)
     name = given.name or f"compare-{'-'.join(given.sizes)}"
     file = given.out / f"{name}_cpu-{given.threads}-thread_{_today()}.md"

@@ -1,10 +1,10 @@
 """Our side of the benchmark: the real trainers and the real engine, stopped at the end of each round. Started by ``compare.py``."""
 
-import inspect
 import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -216,8 +216,7 @@ def sample(command: dict[str, Any], pace: Pace) -> None:
 def sample_rows(engine: TorchEngine, prompts: Sequence[Prompt], limits: Sequence[int], *, seed: int) -> Rollouts:
     """One call of the engine with a limit for each row."""
     sampling = SamplingConfig(max_new_tokens=max(limits))
-    more = {"limits": limits} if "limits" in inspect.signature(engine.generate).parameters else {}
-    return engine.generate(prompts, sampling=sampling, seed=seed, **more)
+    return engine.generate(prompts, sampling=sampling, seed=seed, limits=limits)
 
 
 def peaks(_command: dict[str, Any], pace: Pace) -> None:
@@ -226,9 +225,9 @@ def peaks(_command: dict[str, Any], pace: Pace) -> None:
     linear = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
     for size in (512, 1024, 2048):
         left, right = torch.randn(size, size), torch.randn(size, size)
-        runs: dict[str, Callable[[], Any]] = {"torch.matmul": lambda a=left, b=right: a @ b}
+        runs: dict[str, Callable[[], Any]] = {"torch.matmul": partial(torch.matmul, left, right)}
         if linear is not None:
-            runs["oneDNN"] = lambda a=left, b=right: linear(a, b, None, "none", [], "")
+            runs["oneDNN"] = partial(linear, left, right, None, "none", [], "")
         for name, run in runs.items():
             found[name] = max(found.get(name, 0.0), 2 * size**3 / _quickest(run, repeats=max(4, 24 * 512 // size)))
     pace.checks = found

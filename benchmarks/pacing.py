@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import IO, Any
 
+import torch
+
 
 class FinishedError(Exception):
     """The harness has seen enough of this work: leaves the library's loop."""
@@ -50,6 +52,7 @@ class Pace:
         self._done = 0
         self._totals: dict[str, float] = {}
         self._started = (0.0, 0.0)
+        self._profiler: torch.profiler.profile | None = None
 
     @property
     def warming_up(self) -> bool:
@@ -73,11 +76,25 @@ class Pace:
             self.line.send({"ready": True, "checks": self.checks, "probe": self.probe})
         else:
             cpu, wall = time.process_time() - self._started[0], time.perf_counter() - self._started[1]
-            self.line.send({"cpu_s": cpu, "wall_s": wall, "steps": self.steps_each, "amounts": self._totals})
-        if self.line.receive()["do"] != "round":
+            operations = self._operations()
+            self.line.send({"cpu_s": cpu, "wall_s": wall, "steps": self.steps_each, "amounts": self._totals, "operations": operations})
+        command = self.line.receive()["do"]
+        if command not in {"round", "profile"}:
             raise FinishedError
+        if command == "profile":
+            self._profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU])
+            self._profiler.start()
         self._totals = {}
         self._started = (time.process_time(), time.perf_counter())
+
+    def _operations(self) -> dict[str, float]:
+        """Own seconds of each torch operation in the round that was profiled; nothing for the others."""
+        if self._profiler is None:
+            return {}
+        self._profiler.stop()
+        events = self._profiler.key_averages()
+        self._profiler = None
+        return {event.key: event.self_cpu_time_total / 1e6 for event in events if "::" in event.key}
 
 
 def serve(works: Mapping[str, Callable[..., None]], about: Mapping[str, Any]) -> None:

@@ -44,6 +44,8 @@ class Result:
     """The same for the peer, which may need more of them for a unit (pairs instead of rankings)."""
     checks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Name to (ours, peer) of what must be equal."""
+    spent: Mapping[str, float] = field(default_factory=dict)
+    """Shares of our time by group of operations, where a round was profiled."""
     note: str = ""
 
     @property

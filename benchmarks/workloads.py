@@ -21,7 +21,6 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
-    PreTrainedConfig,
     PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
 )
@@ -84,12 +83,12 @@ SHAPES = {
 RAGGED_ROWS = {"micro": 6, "tiny": 512, "tiny-gpt2": 512, "small": 512, "base": 256, "smollm2": 128}
 
 
-def model_config(shape: Shape, **more: Any) -> PreTrainedConfig:
+def model_config(shape: Shape, **more: Any) -> Any:
     """The Hugging Face configuration: 512 positions, tied embeddings, no dropout."""
-    special = {"pad_token_id": PAD, "eos_token_id": EOS, "bos_token_id": BOS}
+    special: dict[str, Any] = {"pad_token_id": PAD, "eos_token_id": EOS, "bos_token_id": BOS}
     if shape.family == "gpt2":
-        width = {"n_embd": shape.hidden, "n_layer": shape.layers, "n_head": shape.heads, "n_inner": shape.intermediate}
-        quiet = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
+        width: dict[str, Any] = {"n_embd": shape.hidden, "n_layer": shape.layers, "n_head": shape.heads, "n_inner": shape.intermediate}
+        quiet: dict[str, Any] = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0}
         return GPT2Config(vocab_size=shape.vocab, n_positions=512, **width, **quiet, **special, **more)
     return LlamaConfig(
         hidden_size=shape.hidden,
@@ -197,7 +196,7 @@ def even_prompts(count: int, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     sizes = {word: len(tokenizer.encode(" " + word, add_special_tokens=False)) for word in speech.words}
     first = {word: len(tokenizer.encode(word, add_special_tokens=False)) for word in speech.words}
     fitting = {room: [word for word, size in sizes.items() if size <= room] for room in range(1, PROMPT_TOKENS + 1)}
-    rows = []
+    rows: list[str] = []
     while len(rows) < count:
         words = [speech.draw.choice(speech.words)]
         room = PROMPT_TOKENS - first[words[0]]
