@@ -89,6 +89,8 @@ def _rotate(states: Float[Tensor, "rows heads width"], cosines: Tensor, sines: T
 
 def _layer(layer: Any) -> _Layer:
     attention = layer.self_attn
+    if not getattr(attention, "use_rope", True):
+        raise AttributeError("a layer without rotary embedding")
     normed = hasattr(attention, "q_norm")
     return _Layer(
         before_attention=_norm_of(layer.input_layernorm),
