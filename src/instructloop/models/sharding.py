@@ -78,8 +78,8 @@ def decoder_layers(trunk: nn.Module) -> list[nn.Module]:
 
 
 def is_sharded(model: nn.Module) -> bool:
-    """Whether any of its weights are split."""
-    return any(isinstance(value, DTensor) for value in model.parameters())
+    """Whether any weights of its trunk are split."""
+    return any(isinstance(value, DTensor) for value in _trunk_of(model).parameters())
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from instructloop.data import TokenBatch
 from instructloop.models.adapter_files import StoredAdapter
 from instructloop.models.adapters import OWN, has_adapters, inject
 from instructloop.models.device import compute_dtype, device_of, set_compute_dtype
+from instructloop.models.packing import packing_of, set_packing
 from instructloop.models.scalar import ScalarModel
 
 
@@ -59,6 +60,7 @@ class SharedTrunk:
         assert isinstance(trunk, PreTrainedModel)
         self.trunk = trunk
         self.compute_dtype = compute_dtype(policy)
+        self.packing = packing_of(policy)
         self._adapters: dict[str, AdapterWeights] = {}
         self._on: tuple[str, ...] = (OWN,)
         if any(getattr(module, "gradient_checkpointing", False) for module in trunk.modules()):
@@ -178,6 +180,7 @@ class SharedScalarModel(ScalarModel):
         bias = torch.tensor(0.0 if stored is None else stored.score_bias, dtype=torch.float32, device=device_of(own))
         self.register_buffer("score_bias", bias)
         set_compute_dtype(self, shared.compute_dtype)
+        set_packing(self, shared.packing)
 
     @property
     def trunk(self) -> PreTrainedModel:
