@@ -73,8 +73,7 @@ def run_local_rank(
 def run_under_torchrun(work: Work) -> None:
     """Join the group that torchrun has laid out, and train; RankLost if another process died."""
     signal.signal(signal.SIGTERM, _stop)  # torchrun ends the others with it when one fails
-    if os.environ["RANK"] != "0":
-        logging.getLogger("instructloop").setLevel(logging.WARNING)
+    keep_log(work, int(os.environ["RANK"]))
     try:
         run_rank(work, settle=True)
     except RankLost:
@@ -83,6 +82,32 @@ def run_under_torchrun(work: Work) -> None:
         if not lost_contact(error):
             raise
         raise _lost(work, error) from error
+
+
+def keep_log(work: Work, index: int) -> None:
+    """Lines of a process other than the main one go to ``rank-N.log`` in the run directory, and not to the terminal."""
+    if index == 0:
+        return
+    work.out.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(work.out / f"rank-{index}.log", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    package = logging.getLogger("instructloop")
+    package.handlers[:] = [file]
+    package.propagate = False
+    package.setLevel(logging.INFO)
+
+
+def keep_log(work: Work, index: int) -> None:
+    """Lines of a process other than the main one go to ``rank-N.log`` in the run directory, and not to the terminal."""
+    if index == 0:
+        return
+    work.out.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(work.out / f"rank-{index}.log", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    package = logging.getLogger("instructloop")
+    package.handlers[:] = [file]
+    package.propagate = False
+    package.setLevel(logging.INFO)
 
 
 def run_rank(work: Work, *, settle: bool = False) -> None:

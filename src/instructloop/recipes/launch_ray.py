@@ -7,8 +7,12 @@ the inputs under the same paths.
 
 import logging
 import os
+import sys
 import tempfile
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from instructloop.core.errors import InstructLoopError, MissingExtraError, RankLost
@@ -17,7 +21,6 @@ from instructloop.recipes.launch import Launch, RankCrashed, Work
 logger = logging.getLogger(__name__)
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
-    "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -45,7 +48,7 @@ def run_with_ray(work: Work, how: Launch) -> None:
         raise MissingExtraError.for_extra("ray", "ray") from error
     ours = not ray.is_initialized()
     if ours:
-        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=True)
+        ray.init(include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         resources = dict(how.resources_per_process)
@@ -58,10 +61,11 @@ def run_with_ray(work: Work, how: Launch) -> None:
             quiet = LoggingConfig(log_level="CRITICAL")
             once = RunConfig(name="run", storage_path=records, failure_config=FailureConfig(max_failures=0), logging_config=quiet)
             trainer = TorchTrainer(_on_worker, train_loop_config={"work": work}, scaling_config=scaling, run_config=once)
-            try:
-                trainer.fit()
-            except Exception as error:
-                raise _translated(error, work) from error
+            with _followed(work.out / "log.txt"):
+                try:
+                    trainer.fit()
+                except Exception as error:
+                    raise _translated(error, work) from error
     finally:
         if ours:
             ray.shutdown()
@@ -69,14 +73,41 @@ def run_with_ray(work: Work, how: Launch) -> None:
 
 def _on_worker(config: Mapping[str, Any]) -> None:
     """What Ray calls in every process, inside the process group it has made."""
-    from instructloop.recipes.launch_rank import run_rank
-    from instructloop.recipes.progress import show_progress
+    from instructloop.recipes.launch_rank import keep_log, run_rank
 
     work: Work = config["work"]
     os.chdir(work.directory)
-    if os.environ.get("RANK", "0") == "0":
-        show_progress()
+    keep_log(work, int(os.environ["RANK"]))
     run_rank(work)
+
+
+@contextmanager
+def _followed(file: Path) -> Iterator[None]:
+    """Show the lines that are added to the log of the run while Ray works; Ray's own output is for its own pages."""
+    begin = file.stat().st_size if file.exists() else 0
+    over = threading.Event()
+
+    def follow() -> None:
+        place = begin
+        while True:
+            last = over.is_set()
+            if file.exists():
+                with file.open(encoding="utf-8", errors="replace") as log:
+                    log.seek(place)
+                    sys.stderr.write(log.read())
+                    place = log.tell()
+                sys.stderr.flush()
+            if last:
+                return
+            over.wait(0.5)
+
+    thread = threading.Thread(target=follow, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join(timeout=5)
 
 
 def _translated(error: BaseException, work: Work) -> BaseException:
