@@ -6,7 +6,7 @@ size, in about a second and without the memory itself.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,13 +15,16 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedConfig, PreTrainedModel, masking_utils
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, Cache, PreTrainedConfig, PreTrainedModel, masking_utils
+from transformers.cache_utils import DynamicLayer
 
 from instructloop.config import LoraConfig
-from instructloop.models import logprobs
+from instructloop.data import TokenBatch, TokenSequence, collate
+from instructloop.models import logprobs, packing
 from instructloop.models.adapters import add_lora
 from instructloop.models.device import precision, set_compute_dtype
 from instructloop.models.meter import MemoryMeter
+from instructloop.models.packing import Layout, lay_out
 from instructloop.models.quiet import quiet_transformers
 from instructloop.models.scalar import ScalarModel
 
@@ -41,31 +44,58 @@ class PassNeeds(NamedTuple):
     """Most held at once; less than the sum of both where their peaks are at different moments."""
 
 
-@dataclass(frozen=True, slots=True)
+class Row(NamedTuple):
+    """A row of a batch in tokens."""
+
+    prompt: int
+    length: int
+    """Prompt and completion."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Pass:
     """One forward pass, and its backward pass where something is trained.
 
     Attributes:
-        rows: sequences.
-        length: tokens of each.
-        scored: positions that go through the language-model head; None is a scalar model.
+        groups: rows; those of a group have the same prompt.
+        scalar: a reward model or value network instead of a language model; it is read at the completion's tokens all the same.
         dtype: compute precision.
         trained: weights take gradients.
         rank: rank of adapters; 0 trains all weights.
         targets: what they adapt.
         checkpointing: activations are computed again in the backward pass.
+        packing: ragged rows may be computed without their padding.
         accumulating: gradients of an earlier pass of the step are there.
+        reading: prompts are read for sampling: keys and values are kept, and the head sees the last position of each row.
     """
 
-    rows: int
-    length: int
-    scored: int | None
+    groups: tuple[tuple[Row, ...], ...]
+    scalar: bool = False
     dtype: torch.dtype = torch.float32
     trained: bool = True
     rank: int = 0
     targets: str = "all-linear"
     checkpointing: bool = False
+    packing: bool = True
     accumulating: bool = True
+    reading: bool = False
+
+    @property
+    def area(self) -> int:
+        """Rows times the longest of them."""
+        rows = [row.length for group in self.groups for row in group]
+        return len(rows) * max(rows)
+
+    def batch(self) -> TokenBatch:
+        """Rows of these lengths whose prompts are the same within a group alone."""
+        return collate(
+            [
+                TokenSequence((number,) * row.prompt + (0,) * (row.length - row.prompt), row.prompt)
+                for number, group in enumerate(self.groups)
+                for row in group
+            ],
+            0,
+        )
 
 
 class Parameters(NamedTuple):
@@ -82,8 +112,8 @@ def count_parameters(config: PreTrainedConfig, *, scalar: bool = False, rank: in
 
 @lru_cache(maxsize=64)
 def _counted(text: str, kind: Any, scalar: bool, rank: int, targets: str) -> Parameters:
-    work = Pass(rows=1, length=1, scored=None if scalar else 1, rank=rank, targets=targets)
-    model, _ = (_scalar if scalar else _causal)(_parse(text, kind), work)
+    work = Pass(groups=(), scalar=scalar, rank=rank, targets=targets)
+    model = _laid_out(_parse(text, kind), work)
     return Parameters(
         sum(value.numel() for value in model.parameters()), sum(value.numel() for value in model.parameters() if value.requires_grad)
     )
@@ -127,50 +157,88 @@ def _with_layers(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
 
 
 def _run(config: PreTrainedConfig, work: Pass) -> PassNeeds:
-    model, step = (_scalar if work.scored is None else _causal)(config, work)
+    batch = work.batch()
+    layout = lay_out(batch) if work.packing and not work.reading else None
+    if layout is not None:
+        try:
+            return _measure(config, work, batch, layout)
+        except _UNFIT:  # this architecture does not take a layout
+            pass
+    return _measure(config, work, batch, None)
+
+
+def _measure(config: PreTrainedConfig, work: Pass, batch: TokenBatch, layout: Layout | None) -> PassNeeds:
+    model = _laid_out(config, work)
     width = int(config.get_text_config().vocab_size)
+    mask = batch.completion_mask & (batch.completion_positions > 0)
+    rows, columns = mask.nonzero()[:, 0], (batch.completion_positions - 1)[mask]
     with FakeTensorMode(allow_non_fake_inputs=True):
         _settle(model, work)
         _set_mode(model, work)
         meter = MemoryMeter(width=width)
-        with torch.set_grad_enabled(work.trained), _one_row_one_text(), meter:
-            loss = step()
+        with torch.set_grad_enabled(work.trained), _answers(layout), meter:
+            if work.reading:
+                result = _read(model, batch.tokens)
+            elif isinstance(model, ScalarModel):
+                result = model._head_at(batch, rows, columns)
+            else:
+                # what is trunk and what is head is found by experiment on real models; here there are no numbers to compare
+                head = model.get_output_embeddings()
+                logprobs._taken_apart[model] = logprobs.TrunkAndHead(model.base_model, head)
+                result = logprobs._select(model, batch, rows, columns, rows, 1.0, False)[0]
             if work.trained:
-                loss.backward()
-            del loss
+                result.sum().backward()
+            del result
         return PassNeeds(meter.peak_narrow, meter.peak_wide, meter.peak)
 
 
-def _causal(config: PreTrainedConfig, work: Pass) -> tuple[nn.Module, Callable[[], Tensor]]:
+def _laid_out(config: PreTrainedConfig, work: Pass) -> Any:
+    """The model without memory."""
     with quiet_transformers(), torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
-        add_lora(model, LoraConfig(rank=work.rank, targets=work.targets), seed=0)
-    head = model.get_output_embeddings()
-    assert isinstance(head, nn.Module)
-
-    def step() -> Tensor:
-        # by experiment, as for a real model, it cannot be taken apart: there are no numbers to compare
-        logprobs._taken_apart[model] = logprobs.TrunkAndHead(model.base_model, head)
-        ids = torch.zeros(work.rows, work.length, dtype=torch.long)
-        places = torch.zeros(work.scored or 0, dtype=torch.long)
-        return logprobs._select(model, ids, places, places, places, 1.0, False)[0].sum()
-
-    return model, step
+        if work.scalar:
+            config.num_labels = 1
+            model: Any = ScalarModel(AutoModelForSequenceClassification.from_config(config))
+        else:
+            model = AutoModelForCausalLM.from_config(config)
+        add_lora(model, LoraConfig(rank=work.rank, targets=work.targets or "all-linear"), seed=0)
+    return model
 
 
-def _scalar(config: PreTrainedConfig, work: Pass) -> tuple[nn.Module, Callable[[], Tensor]]:
-    config.num_labels = 1
-    with quiet_transformers(), torch.device("meta"):
-        model = ScalarModel(AutoModelForSequenceClassification.from_config(config))
-        add_lora(model, LoraConfig(rank=work.rank, targets=work.targets), seed=0)
+class _KeepingLayer(DynamicLayer):
+    """Keeps keys and values as they come, as the rollout engine does when it reads prompts."""
 
-    def step() -> Tensor:
-        ids = torch.zeros(work.rows, work.length, dtype=torch.long)
-        with precision(model):
-            hidden = model.trunk(input_ids=ids, use_cache=False).last_hidden_state
-        return nn.functional.linear(hidden.float(), model.head.weight.float()).squeeze(-1).sum()
+    def update(self, key_states: Tensor, value_states: Tensor, *_args: Any, **_kwargs: Any) -> tuple[Tensor, Tensor]:
+        self.keys, self.values = key_states, value_states
+        self.is_initialized = True
+        return key_states, value_states
 
-    return model, step
+
+def _read(model: PreTrainedModel, ids: Tensor) -> Tensor:
+    cache = Cache(layers=[_KeepingLayer() for _ in range(int(model.config.get_text_config().num_hidden_layers))])
+    with precision(model):
+        hidden = model.base_model(input_ids=ids, past_key_values=cache, use_cache=True).last_hidden_state
+        logits: Tensor = model.get_output_embeddings()(hidden[:, -1])
+    return logits
+
+
+@contextmanager
+def _answers(layout: Layout | None) -> Iterator[None]:
+    """Answers to questions that our passes and the library ask of numbers: which layout, and whether a row holds several texts."""
+    given: list[tuple[Any, str, Any]] = [
+        (packing, "lay_out", lambda *_args, **_more: layout),
+        (packing, "can_pack", lambda _trunk: layout is not None),
+        # parameters without numbers have a class of their own
+        (logprobs, "fusible", lambda head: isinstance(head, nn.Linear)),
+        (masking_utils, "find_packed_sequence_indices", lambda *_args, **_more: None),
+    ]
+    known = [(module, name, getattr(module, name)) for module, name, _ in given]
+    try:
+        for module, name, answer in given:
+            setattr(module, name, answer)
+        yield
+    finally:
+        for module, name, before in known:
+            setattr(module, name, before)
 
 
 def _settle(model: nn.Module, work: Pass) -> None:
@@ -193,17 +261,6 @@ def _settle(model: nn.Module, work: Pass) -> None:
         for parameter in made.values():
             if parameter.requires_grad:
                 parameter.grad = torch.zeros_like(parameter)
-
-
-@contextmanager
-def _one_row_one_text() -> Iterator[None]:
-    """Answer the library's question whether rows hold several texts: with numbers it would look, and then make no [B, 1, T, T] mask."""
-    known = masking_utils.find_packed_sequence_indices
-    masking_utils.find_packed_sequence_indices = lambda *_args, **_more: None
-    try:
-        yield
-    finally:
-        masking_utils.find_packed_sequence_indices = known
 
 
 def _set_mode(model: nn.Module, work: Pass) -> None:

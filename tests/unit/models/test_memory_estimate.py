@@ -7,7 +7,7 @@ import torch
 
 from instructloop.config import ComputeConfig, LoraConfig, PPOConfig, PretrainConfig, RewardModelConfig, SamplingConfig, SFTConfig
 from instructloop.models import Workload, add_lora, estimate_memory, shape_of
-from instructloop.models.memory import rollout_rows
+from instructloop.models.memory import Row, rollout_rows
 from instructloop.models.memory_advice import advice_for
 from instructloop.testing import ARCHITECTURES, tiny_config, tiny_model
 
@@ -87,8 +87,8 @@ def test_the_advice_shrinks_the_term_it_names() -> None:
 def test_a_row_longer_than_the_budget_is_a_pass_of_its_own_and_only_shorter_rows_help() -> None:
     shape = shape_of(tiny_config("llama", 260, hidden=128, layers=4, context=256))
     cfg = SFTConfig(compute=ComputeConfig(device="cpu", micro_batch_tokens=64, gradient_checkpointing=True))
-    estimate = estimate_memory(cfg, shape, Workload(row_tokens=200))
-    assert estimate.parts["activations"] > estimate_memory(cfg, shape, Workload(row_tokens=50)).parts["activations"] * 1.5
+    estimate = estimate_memory(cfg, shape, Workload(groups=((Row(50, 200),),)))
+    assert estimate.parts["activations"] > estimate_memory(cfg, shape, Workload(groups=((Row(10, 50),),))).parts["activations"] * 1.5
     assert advice_for(cfg, "activations", row_tokens=200) == "shorter rows: max_tokens"
 
 
