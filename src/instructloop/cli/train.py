@@ -55,7 +55,6 @@ def _train(kind: str, cfg: Any, given: TrainingArguments, arguments: list[str], 
     out = Path(given.out)
     how = Launch(launcher=given.launcher, processes=given.processes, resources_per_process=given.resources_per_process)
     if os.environ.get("RANK", "0") == "0" or given.launcher != "torchrun":
-        if os.environ.get("RANK", "0") == "0" or given.launcher != "torchrun":
         logger.info("%s: loading torch and transformers", prog.removeprefix("instructloop "))
     launch(Work(kind=kind, config=cfg, out=out, resume=given.resume, command=shlex.join([*prog.split(), *arguments])), how)
     if given.launcher != "torchrun" or os.environ.get("RANK") == "0":

@@ -97,19 +97,6 @@ def keep_log(work: Work, index: int) -> None:
     package.setLevel(logging.INFO)
 
 
-def keep_log(work: Work, index: int) -> None:
-    """Lines of a process other than the main one go to ``rank-N.log`` in the run directory, and not to the terminal."""
-    if index == 0:
-        return
-    work.out.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(work.out / f"rank-{index}.log", encoding="utf-8")
-    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    package = logging.getLogger("instructloop")
-    package.handlers[:] = [file]
-    package.propagate = False
-    package.setLevel(logging.INFO)
-
-
 def run_rank(work: Work, *, settle: bool = False) -> None:
     """Join the group that the environment describes, train, leave.
 
