@@ -80,6 +80,7 @@ class StepClock:
         self.total_steps = total_steps
         self._every = max(1, total_steps // 20)
         self._last = time.perf_counter()
+        self._told = False
 
     def tick(self, step: int, tokens: int, metrics: Mapping[str, float]) -> None:
         """The step that just ended saw ``tokens`` real tokens; ``metrics`` are shown in the log."""
@@ -88,7 +89,8 @@ class StepClock:
         self.run.timing(step, {f"{self.stage}/seconds": seconds, f"{self.stage}/tokens_per_s": tokens / max(seconds, 1e-9)})
         if self.run.follows:
             return
-        if step % self._every == 0 or step == self.total_steps:
+        if step % self._every == 0 or step == self.total_steps or not self._told:  # the first step too: a run soon shows that it runs
+            self._told = True
             shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             logger.info("%s step %d/%d  %s  %.0f tokens/s", self.stage, step, self.total_steps, shown, tokens / max(seconds, 1e-9))
 
