@@ -6,6 +6,7 @@ All of it happens in one start of two processes (joined by gloo), beside a third
 import json
 import multiprocessing
 import os
+import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from torch.distributed.tensor import DTensor
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from instructloop.config import from_mapping
 from instructloop.config.ppo import PPOConfig
@@ -21,7 +23,7 @@ from instructloop.core.seeds import derive
 from instructloop.data import TokenSequence, collate
 from instructloop.models.ranks import join, joined, leave
 from instructloop.models.scalar import ScalarModel
-from instructloop.models.sharding import is_sharded, shard
+from instructloop.models.sharding import full_weights, gathered, is_sharded, shard
 from instructloop.recipes.kinds import KINDS
 from instructloop.testing import save_tiny, tiny_model, tiny_tokenizer
 from instructloop.training.ppo import run_ppo
@@ -92,7 +94,17 @@ def write_inputs() -> None:
         Path(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in listed))
 
 
-def recorded_ppo(sharding: str) -> list[dict[str, float]]:
+def stop_earlier(run: Path, copy: Path) -> None:
+    """Copy a run as if it had been killed right after its last checkpoint but one, at step 14."""
+    shutil.copytree(run, copy)
+    index = copy / "checkpoints/index.jsonl"
+    lines = index.read_text().splitlines(keepends=True)
+    assert [json.loads(line)["step"] for line in lines][-2:] == [14, STEPS]
+    index.write_text("".join(lines[:-1]))
+    shutil.rmtree(copy / "model")
+
+
+def recorded_ppo(sharding: str, learner_state: Path) -> list[dict[str, float]]:
     """Twenty PPO-ptx updates on rollouts that are not sampled but made up; returns the metrics of each."""
     cfg = from_mapping(PPOConfig, settings("ppo", sharding))
     ranks = joined()
@@ -127,7 +139,26 @@ def recorded_ppo(sharding: str) -> list[dict[str, float]]:
                 ranks=ranks,
             )
         )
+    if sharding == "ddp":
+        learner.save(learner_state) if ranks.main else None
+        ranks.barrier()
+    else:
+        take_up_whole_state(learner, learner_state)
     return metrics
+
+
+def take_up_whole_state(learner: Learner, path: Path) -> None:
+    """What one process saved, split weights take up; each process looks at the whole of it."""
+    learner.restore(path)
+    saved = torch.load(path / "state.pt", weights_only=True)
+    with gathered(learner.policy):
+        for name, value in full_weights(learner.policy).items():
+            assert torch.equal(value, saved["modules"]["policy"][name]), name
+    moments = learner.policy_optimizer.state_dict()["state"]
+    assert any(isinstance(state["exp_avg"], DTensor) for state in moments.values())
+    for number, state in moments.items():
+        moment = state["exp_avg"].full_tensor() if isinstance(state["exp_avg"], DTensor) else state["exp_avg"]
+        assert torch.equal(moment, saved["optimizers"]["policy"]["state"][number]["exp_avg"]), number
 
 
 def train(name: str, forms: tuple[str, ...], rank: int, size: int, port: int) -> None:
@@ -139,9 +170,12 @@ def train(name: str, forms: tuple[str, ...], rank: int, size: int, port: int) ->
     for sharding in forms:
         for kind in SETTINGS:
             run(kind, sharding, Path(f"{name}-{sharding}-{kind}"))
-        metrics = recorded_ppo(sharding)
+        metrics = recorded_ppo(sharding, Path(f"{name}-ddp-learner"))
         if rank == 0:
             Path(f"{name}-{sharding}-recorded.json").write_text(json.dumps(metrics))
+    for kind in SETTINGS if size > 1 else ():
+        joined().by_main(lambda kind=kind: stop_earlier(Path(f"two-fsdp-{kind}"), Path(f"again-fsdp-{kind}")))
+        run(kind, "fsdp", Path(f"again-fsdp-{kind}"), resume=True)
     leave()
 
 
@@ -193,3 +227,29 @@ def test_two_processes_report_the_numbers_of_one_in_twenty_steps(runs: Path, for
     for expected, found in zip(alone, together, strict=True):
         for name in (name for name in expected if name.endswith("loss")):
             assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), (kind, form, name)
+
+
+@pytest.mark.parametrize("kind", list(SETTINGS))
+def test_a_split_run_that_was_stopped_goes_on_with_the_same_numbers(runs: Path, kind: str) -> None:
+    assert (runs / f"two-fsdp-{kind}/checkpoints/step-000014/shards/.metadata").is_file()
+    assert losses(runs, f"again-fsdp-{kind}") == losses(runs, f"two-fsdp-{kind}")
+
+
+@pytest.mark.parametrize("kind", list(SETTINGS))
+def test_one_process_goes_on_with_what_two_have_split(runs: Path, kind: str) -> None:
+    stop_earlier(runs / f"two-fsdp-{kind}", runs / f"alone-{kind}")
+    run(kind, "fsdp", runs / f"alone-{kind}", resume=True)
+    for expected, found in zip(losses(runs, f"two-fsdp-{kind}"), losses(runs, f"alone-{kind}"), strict=True):
+        for name in (name for name in expected if name.endswith("loss")):
+            assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), (kind, name)
+
+
+@pytest.mark.parametrize("form", ["ddp", "fsdp"])
+@pytest.mark.parametrize(("kind", "name"), [("sft", "model"), ("rm", "model"), ("ppo", "model"), ("ppo", "model_raw")])
+def test_plain_transformers_opens_what_two_processes_publish(runs: Path, form: str, kind: str, name: str) -> None:
+    library = AutoModelForSequenceClassification if kind == "rm" else AutoModelForCausalLM
+    alone = library.from_pretrained(runs / f"one-ddp-{kind}" / name).state_dict()
+    together = library.from_pretrained(runs / f"two-{form}-{kind}" / name).state_dict()
+    assert alone.keys() == together.keys()
+    for key, value in alone.items():
+        torch.testing.assert_close(together[key], value, rtol=1e-4, atol=1e-5, msg=key)
