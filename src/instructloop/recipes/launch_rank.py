@@ -71,13 +71,11 @@ def run_local_rank(
 
 
 def run_under_torchrun(work: Work) -> None:
-    """Join the group that torchrun has laid out, and train; RankLost if another process died."""
+    """Join the group that torchrun has laid out, and train; RankLost if another process died (torchrun's own summary says which)."""
     signal.signal(signal.SIGTERM, _stop)  # torchrun ends the others with it when one fails
     keep_log(work, int(os.environ["RANK"]))
     try:
         run_rank(work, settle=True)
-    except RankLost:
-        raise
     except RuntimeError as error:
         if not lost_contact(error):
             raise
@@ -123,14 +121,15 @@ def lost_contact(error: BaseException) -> bool:
     """Whether an error says that another process of the group has gone (rather than what went wrong here)."""
     import torch.distributed as dist
 
-    if isinstance(error, dist.DistError):
+    if isinstance(error, RankLost | dist.DistError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in ("gloo", "Connection closed by peer", "Broken pipe"))
 
 
 def _lost(work: Work, error: BaseException) -> RankLost:
     first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    return RankLost(f"rank {os.environ.get('RANK', '?')} lost contact with another process of the group: {first}", hint=work.again)
+    message = first if isinstance(error, RankLost) else f"rank {os.environ.get('RANK', '?')} lost contact with another process: {first}"
+    return RankLost(message, hint=work.again)
 
 
 def _attempt(work: Work, threads: int) -> Outcome:

@@ -124,7 +124,8 @@ def _translated(error: BaseException, work: Work) -> BaseException:
     }
     if dead:
         names = ", ".join(map(str, dead))
-        return RankLost(f"rank {names} died or does not answer: {_first_line(next(iter(dead.values())))}", hint=work.again)
+        logs = ", ".join(str(work.out / ("log.txt" if rank == 0 else f"rank-{rank}.log")) for rank in dead)
+        return RankLost(f"rank {names} died or does not answer: {_first_line(next(iter(dead.values())))} (log: {logs})", hint=work.again)
     lost = [cause for cause in causes.values() if isinstance(cause, RankLost)]
     if lost:
         return RankLost(lost[0].message, hint=work.again)
