@@ -121,6 +121,7 @@ class RefillingDecoder:
                 self._prefix = _Prefix(
                     last, logits[end : end + 1].clone(), [KeysValues(*(one[end : end + 1].clone() for one in layer)) for layer in layers]
                 )
+            del layers  # before the next are read beside them
 
     def _read(self, rows: Sequence[int]) -> tuple[list[int], Tensor, list[KeysValues], Tensor]:
         """The first of some rows with what was read of their prompts: logits and keys by prompt, and which prompt is whose."""

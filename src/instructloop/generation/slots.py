@@ -5,6 +5,7 @@ columns up to the longest row; what lies beyond a row's own length is masked. Th
 transformers' cache interface.
 """
 
+import weakref
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -37,7 +38,8 @@ class SlotLayer(DynamicLayer):
 
     def __init__(self, cache: "SlotCache") -> None:
         super().__init__()
-        self._cache = cache
+        # not a strong reference: in a cycle the storages would outlive the rollout until Python looks for cycles
+        self._cache: SlotCache = weakref.proxy(cache)
         self.stored: KeysValues | None = None
 
     def fill(self, slots: Tensor, prompts: KeysValues, which: Tensor) -> None:
