@@ -194,7 +194,9 @@ def run_work(bench: Bench, work: Work, size: str) -> Result:
     shares: dict[str, float] = {}
     if bench.profile:
         answer = bench.ours.ask(do="profile")
-        shares = grouped(answer["operations"], answer["amounts"][work.amount] / median(rates["ours"]))
+        # the profiler's clock runs while neighbours have the core: scaled by what this process had of it
+        own = {name: seconds * answer["cpu_s"] / answer["wall_s"] for name, seconds in answer["operations"].items()}
+        shares = grouped(own if bench.clock == "cpu_s" else answer["operations"], answer["amounts"][work.amount] / median(rates["ours"]))
     for worker in (bench.ours, peer):
         if worker is not None:
             worker.ask(do="stop")

@@ -132,7 +132,9 @@ def render(results: Sequence[Result], peaks: Mapping[str, float], header: Mappin
         ]
         lines.append("| " + " | ".join(cells) + " |")
     notes = [f"- {result.label}, {result.size}: {result.note}" for result in results if result.note]
-    lines += ["", *notes, "", "## Equal work", "", "| work | size | number | ours | peer | difference |", "|---|---|---|---|---|---|"]
+    lines += ["", *notes] if notes else []
+    if any(result.checks for result in results):
+        lines += ["", "## Equal work", "", "| work | size | number | ours | peer | difference |", "|---|---|---|---|---|---|"]
     for result in results:
         for name, (ours, peer) in result.checks.items():
             lines.append(f"| {result.label} | {result.size} | {name} | {ours:.8g} | {peer:.8g} | {difference(ours, peer):.1e} |")

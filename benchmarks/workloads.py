@@ -80,7 +80,7 @@ SHAPES = {
     "tiny-gpt2": Shape(hidden=128, layers=4, heads=4, kv_heads=4, intermediate=512, vocab=4096, family="gpt2"),
 }
 """``tiny`` has 1.3 million weights, ``small`` 6.8, ``base`` 25.0, ``smollm2`` 134.5; ``micro`` is for tests."""
-RAGGED_ROWS = {"micro": 6, "tiny": 512, "tiny-gpt2": 512, "small": 512, "base": 256, "smollm2": 128}
+RAGGED_ROWS = {"micro": 6, "tiny": 512, "tiny-gpt2": 512, "small": 512, "base": 256, "smollm2": 64}
 
 
 def model_config(shape: Shape, **more: Any) -> Any:
