@@ -30,6 +30,8 @@ class RunArguments:
     """Directory of the pipeline; default runs/NAME. What is done there is not done again."""
     jobs: int = 0
     """Stages at a time; 0 takes the recipe's."""
+    processes: int = 1
+    """Processes of this machine that share the work of each training stage."""
     set: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Change a variable (seed=3) or a stage's field (sft.epochs=2); may be given several times."""
     list: bool = False
@@ -48,6 +50,8 @@ def run(arguments: list[str], prog: str) -> None:
         return
     if given.jobs < 0:
         raise ConfigError(f"--jobs must be >= 0, got {given.jobs}", hint="0 takes the recipe's")
+    if given.processes < 1:
+        raise ConfigError(f"--processes must be >= 1, got {given.processes}", hint="1 is one process a stage")
     if not given.recipe:
         raise ConfigError("no recipe is named", hint="instructloop run miniature, or see instructloop run --list")
     recipe = load_recipe(given.recipe, given.set)
@@ -58,7 +62,7 @@ def run(arguments: list[str], prog: str) -> None:
     out = Path(given.out or f"runs/{recipe.name}")
     began = time.monotonic()
     with shown(console) as watch:
-        stages = run_pipeline(recipe, out, jobs=given.jobs or None, watch=watch)
+        stages = run_pipeline(recipe, out, jobs=given.jobs or None, processes=given.processes, watch=watch)
     _summary(console, out, stages, time.monotonic() - began)
 
 

@@ -115,3 +115,5 @@ _ALL = (
     Kind(name="report", config_path=f"{_STAGES}:ReportConfig", run_path=f"{_STAGES}:run_report"),
 )
 KINDS = {kind.name: kind for kind in _ALL}
+TRAINING = frozenset({"pretrain", "sft", "rm", "ppo"})
+"""Kinds that several processes can share."""

@@ -56,7 +56,11 @@ class Work:
     @property
     def again(self) -> str:
         """The hint after an accident."""
-        return f"take it up at its last checkpoint: {resuming(self.command)}" if self.command else "call it again with resume"
+        return (
+            f"take it up at its last checkpoint: {resuming(self.command)}"
+            if self.command
+            else "the same call, resumed, goes on at its last checkpoint"
+        )
 
 
 def launch(work: Work, how: Launch = Launch()) -> None:

@@ -77,13 +77,14 @@ class StageCrashed(RuntimeError):  # noqa: N818 - a bug of ours: it keeps its tr
     """A stage raised something that is not for the user to mend; the message is the traceback of the stage's process."""
 
 
-def run_pipeline(recipe: Recipe, out: Path, *, jobs: int | None = None, watch: Watcher | None = None) -> list[Progress]:
+def run_pipeline(recipe: Recipe, out: Path, *, jobs: int | None = None, processes: int = 1, watch: Watcher | None = None) -> list[Progress]:
     """Run all stages that are not done yet and return where each stands.
 
     Args:
         recipe: what to run.
         out: the pipeline's directory; results of earlier calls are used.
         jobs: stages at a time; None takes the recipe's.
+        processes: how many share the work of each training stage.
         watch: draws progress.
 
     Raises:
@@ -99,7 +100,7 @@ def run_pipeline(recipe: Recipe, out: Path, *, jobs: int | None = None, watch: W
         stages = [Progress(stage=stage, key=keys[stage.name], path=out / "stages" / stage.name) for stage in recipe.stages]
         for progress in stages:
             _settle(progress)
-        pool = _Pool(recipe, out, stages, watch or (lambda _: None))
+        pool = _Pool(recipe, out, stages, processes, watch or (lambda _: None))
         pool.run(jobs or recipe.jobs)
     finally:
         os.close(lock)
@@ -131,8 +132,8 @@ def _settle(progress: Progress) -> None:
 class _Pool:
     """The scheduler: a few processes, one stage each, started as soon as what they need is done."""
 
-    def __init__(self, recipe: Recipe, out: Path, stages: list[Progress], watch: Watcher) -> None:
-        self.recipe, self.out, self.stages, self.watch = recipe, out, stages, watch
+    def __init__(self, recipe: Recipe, out: Path, stages: list[Progress], processes: int, watch: Watcher) -> None:
+        self.recipe, self.out, self.stages, self.processes, self.watch = recipe, out, stages, processes, watch
         self.by_name = {progress.stage.name: progress for progress in stages}
         self.running: list[_Running] = []
 
@@ -178,6 +179,7 @@ class _Pool:
             out=progress.path,
             resume=progress.resumed,
             threads=self.recipe.threads,
+            processes=self.processes,
             directory=Path.cwd(),
         )
         process = context.Process(target=run_job, args=(job, ours), name=f"instructloop {progress.stage.name}")

@@ -15,8 +15,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from instructloop.config import from_mapping
 from instructloop.core.errors import InstructLoopError
-from instructloop.recipes.kinds import KINDS
+from instructloop.recipes.kinds import KINDS, TRAINING
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +29,8 @@ class Job:
     out: Path
     resume: bool
     threads: int
+    processes: int
+    """That share the work of a training stage."""
     directory: Path
     """Working directory of the caller, to which relative paths refer."""
 
@@ -55,7 +58,7 @@ def run_job(job: Job, answers: "multiprocessing.connection.Connection[Any, Any]"
     try:
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(job.threads)
-        KINDS[job.kind].run(job.values, job.out, resume=job.resume)
+        _run(job)
         answers.send(Outcome(done=True))
     except InstructLoopError as error:
         traceback.print_exc()
@@ -65,6 +68,16 @@ def run_job(job: Job, answers: "multiprocessing.connection.Connection[Any, Any]"
         answers.send(Outcome(done=False, message=traceback.format_exc(), bug=True))
     finally:
         sys.stderr.flush()
+
+
+def _run(job: Job) -> None:
+    if job.processes == 1 or job.kind not in TRAINING:
+        KINDS[job.kind].run(job.values, job.out, resume=job.resume)
+        return
+    from instructloop.recipes.launch import Launch, Work, launch
+
+    config = from_mapping(KINDS[job.kind].config(), job.values)
+    launch(Work(kind=job.kind, config=config, out=job.out, resume=job.resume), Launch(processes=job.processes))
 
 
 def _stop(signum: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a handler
