@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from instructloop.config import SamplingConfig
-from instructloop.core.errors import ConfigError
+from instructloop.core.errors import ConfigError, DataError
 from instructloop.data import TextCodec
 
 _MARGIN_TOKENS = 8  # an unfinished character before the stop text
@@ -65,3 +65,16 @@ def check_room(longest: int, sampling: SamplingConfig, context: int) -> None:
             f"context of {context} tokens",
             hint=f"lower sampling.max_new_tokens to {max(context - longest, 0)}, or drop longer prompts with max_prompt_tokens",
         )
+
+
+def row_limits(limits: Sequence[int] | None, rows: int, sampling: SamplingConfig) -> list[int]:
+    """The most tokens of each row: its own limit, or ``max_new_tokens``.
+
+    Raises:
+        DataError: there are not as many limits as rows, or one lies outside 1..max_new_tokens.
+    """
+    if limits is None:
+        return [sampling.max_new_tokens] * rows
+    if len(limits) != rows or not all(1 <= limit <= sampling.max_new_tokens for limit in limits):
+        raise DataError(f"limits must be {rows} numbers of 1..{sampling.max_new_tokens} (max_new_tokens), got {len(limits)}")
+    return list(limits)

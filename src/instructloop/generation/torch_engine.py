@@ -14,6 +14,7 @@ from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt, PromptContent
 from instructloop.data import TextCodec, TokenSequence, collate
 from instructloop.generation.decoding import PaddedDecoder
+from instructloop.generation.endings import Endings, check_room, row_limits
 from instructloop.generation.kv_cache import is_attention_only
 from instructloop.generation.ledger import Ledger
 from instructloop.generation.library import Library
@@ -69,27 +70,25 @@ class TorchEngine:
         if not prompts or n < 1:
             raise DataError(f"nothing to generate: {len(prompts)} prompts, {n} completions each")
         count = len(prompts) * n
-        if limits is not None and (len(limits) != count or not all(1 <= limit <= sampling.max_new_tokens for limit in limits)):
-            raise DataError(f"limits must be {count} numbers of 1..{sampling.max_new_tokens} (max_new_tokens), got {len(limits)}")
         encoded = [tuple(self.codec.encode_prompt(prompt.prompt)) for prompt in prompts]
-        self._check_room(encoded, sampling)
-        row_limits = list(limits) if limits is not None else [sampling.max_new_tokens] * count
+        check_room(max(map(len, encoded)), sampling, context_tokens(self.model))
+        most, endings = row_limits(limits, count, sampling), Endings(self.codec, sampling)
         places = {prompt: place for place, prompt in enumerate(dict.fromkeys(encoded))}
         request = Request(
             prompts=list(places),
             prompt_of=[places[encoded[row // n]] for row in range(count)],
-            limits=row_limits,
+            limits=most,
             streams=range(first_row, first_row + count),
             seed=seed,
             sampling=sampling,
-            forbidden=self._forbidden(),
+            forbidden=endings.forbidden,
         )
-        ledger = self._ledger(row_limits, sampling)
+        ledger = self._ledger(most, endings)
         with evaluating(self.model), precision(self.model):
             for rows, decoder in self._decoders(request):
                 for step in decoder.steps():
                     decoder.retire(ledger.record(step if rows is None else step._replace(rows=rows[step.rows])))
-        return self._rollouts(prompts, encoded, n, ledger, sampling)
+        return self._rollouts(prompts, encoded, n, ledger, endings)
 
     def stream(self, prompt: Prompt | PromptContent, *, sampling: SamplingConfig, seed: int) -> Iterator[str]:
         """One completion as pieces of text while it is sampled; the pieces joined equal row 0 of ``generate``.
@@ -101,9 +100,10 @@ class TorchEngine:
         """
         content = prompt.prompt if isinstance(prompt, Prompt) else prompt
         ids = tuple(self.codec.encode_prompt(content))
-        self._check_room([ids], sampling)
-        request = Request([ids], [0], [sampling.max_new_tokens], [0], seed, sampling, self._forbidden())
-        ledger, sampled, told = self._ledger(request.limits, sampling), list[int](), 0
+        check_room(len(ids), sampling, context_tokens(self.model))
+        endings = Endings(self.codec, sampling)
+        request = Request([ids], [0], [sampling.max_new_tokens], [0], seed, sampling, endings.forbidden)
+        ledger, sampled, told = self._ledger(request.limits, endings), list[int](), 0
         with evaluating(self.model), precision(self.model):
             (_, decoder), *_ = self._decoders(request)
         steps = decoder.steps()
@@ -116,14 +116,14 @@ class TorchEngine:
                 ended = ledger.record(step)
                 decoder.retire(ended)
             sampled.append(int(step.draw.tokens[0]))
-            text = self._text(sampled, sampling.stop)
+            text = endings.text(sampled)
             if bool(ended[0]):
                 break
             safe = _settled(text, sampling.stop)
             if safe > told:
                 yield text[told:safe]
                 told = safe
-        text = self._text(sampled, sampling.stop)
+        text = endings.text(sampled)
         if len(text) > told:
             yield text[told:]
 
@@ -138,12 +138,11 @@ class TorchEngine:
         for portion in self._portions([len(request.prompts[prompt]) for prompt in request.prompt_of], together):
             yield torch.tensor(portion, device=device_of(self.model)), PaddedDecoder(library, request.part(portion))
 
-    def _ledger(self, limits: Sequence[int], sampling: SamplingConfig) -> Ledger:
-        stop_text = (lambda ids: self._hits_stop_text(ids, sampling.stop)) if sampling.stop else None
-        return Ledger(limits, self._stop_ids(sampling), stop_text, device_of(self.model))
+    def _ledger(self, limits: Sequence[int], endings: Endings) -> Ledger:
+        return Ledger(limits, endings.ids, endings.ended if endings.texts else None, device_of(self.model))
 
     def _rollouts(
-        self, prompts: Sequence[Prompt], encoded: Sequence[tuple[int, ...]], n: int, ledger: Ledger, sampling: SamplingConfig
+        self, prompts: Sequence[Prompt], encoded: Sequence[tuple[int, ...]], n: int, ledger: Ledger, endings: Endings
     ) -> Rollouts:
         completions = ledger.completions()
         sequences = [TokenSequence((*encoded[row // n], *ids), len(encoded[row // n])) for row, ids in enumerate(completions)]
@@ -155,7 +154,7 @@ class TorchEngine:
             entropies=ledger.entropies[:, :width] * batch.completion_mask,
             finish_reasons=tuple(FinishReason.STOP if stopped else FinishReason.LENGTH for stopped in ledger.stopped()),
             prompts=tuple(prompts[row // n] for row in range(len(completions))),
-            completions=tuple(self._text(row, sampling.stop) for row in completions),
+            completions=tuple(endings.text(row) for row in completions),
         )
 
     def _portions(self, lengths: Sequence[int], rows: int) -> Iterator[list[int]]:
@@ -178,38 +177,6 @@ class TorchEngine:
             bytes_each=compute_dtype(self.model).itemsize,
             device=device_of(self.model),
         )
-
-    def _forbidden(self) -> list[int]:
-        """PAD, where the tokenizer has one that is no stop token: it may have an embedding, but it is not text (T13)."""
-        pad = self.codec.tokenizer.pad_token_id
-        return [] if pad is None or pad in self.codec.stop_ids else [int(pad)]
-
-    def _stop_ids(self, sampling: SamplingConfig) -> frozenset[int]:
-        """Stop tokens of the codec, and those that a stop text names (a special token never shows in decoded text)."""
-        special = self.codec.tokenizer.get_added_vocab()
-        return self.codec.stop_ids | {special[text] for text in sampling.stop if text in special}
-
-    def _hits_stop_text(self, ids: list[int], stop: tuple[str, ...]) -> bool:
-        if not stop:
-            return False
-        # a stop text ends in the newest token, and a token holds at least a byte: the tail is enough
-        reach = max(len(text.encode()) for text in stop) + 8
-        tail = self.codec.decode(ids[-reach:])
-        return any(text in tail for text in stop)
-
-    def _text(self, ids: Sequence[int], stop: tuple[str, ...]) -> str:
-        text = self.codec.decode(ids)
-        cuts = [place for place in (text.find(one) for one in stop) if place >= 0]
-        return text[: min(cuts)] if cuts else text
-
-    def _check_room(self, prompts: Sequence[tuple[int, ...]], sampling: SamplingConfig) -> None:
-        context, longest = context_tokens(self.model), max(map(len, prompts))
-        if longest + sampling.max_new_tokens > context:
-            raise ConfigError(
-                f"a prompt of {longest} tokens and max_new_tokens = {sampling.max_new_tokens} do not fit into the model's "
-                f"context of {context} tokens",
-                hint=f"lower sampling.max_new_tokens to {max(context - longest, 0)}, or drop longer prompts with max_prompt_tokens",
-            )
 
 
 def _settled(text: str, stop: tuple[str, ...]) -> int:

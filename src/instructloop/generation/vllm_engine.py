@@ -27,7 +27,7 @@ from instructloop.core.errors import ConfigError, DataError, InstructLoopError, 
 from instructloop.core.records import Prompt
 from instructloop.core.seeds import derive
 from instructloop.data import TextCodec, TokenSequence, collate
-from instructloop.generation.endings import Endings, check_room
+from instructloop.generation.endings import Endings, check_room, row_limits
 from instructloop.generation.rollouts import FinishReason, Rollouts
 from instructloop.generation.torch_engine import TorchEngine
 from instructloop.models import completion_logprobs, compute_dtype, context_tokens, device_of, evaluating
@@ -130,7 +130,7 @@ class VllmEngine:
 
         Raises:
             ConfigError: a prompt and ``max_new_tokens`` do not fit into the model's context.
-            DataError: there is no prompt.
+            DataError: there is no prompt, or limits do not fit the rows.
         """
         if not prompts or n < 1:
             raise DataError(f"nothing to generate: {len(prompts)} prompts, {n} completions each")
@@ -141,7 +141,7 @@ class VllmEngine:
         ids = [encoded[row // n] for row in range(len(encoded) * n)]
         seeds = [derive(seed, "vllm", first_row + row) for row in range(len(ids))]
         endings = Endings(self.codec, sampling)
-        outputs = self._ask(ids, sampling, endings, seeds, limits)
+        outputs = self._ask(ids, sampling, endings, seeds, row_limits(limits, len(ids), sampling))
         rollouts = self._at_home(rollouts_from(outputs, [prompts[row // n] for row in range(len(ids))], ids, endings, self.codec))
         return rollouts if self._tells(sampling) else self._rescored(rollouts, sampling)
 
@@ -159,7 +159,7 @@ class VllmEngine:
         assert self._llm.reset_prefix_cache(), "vLLM still had rows at work"
 
     def _ask(
-        self, ids: Sequence[tuple[int, ...]], sampling: SamplingConfig, endings: Endings, seeds: Sequence[int], limits: Sequence[int] | None
+        self, ids: Sequence[tuple[int, ...]], sampling: SamplingConfig, endings: Endings, seeds: Sequence[int], limits: Sequence[int]
     ) -> list[Completion]:
         from vllm import SamplingParams
 
@@ -175,8 +175,7 @@ class VllmEngine:
             "logprobs": 0,  # of the sampled token alone
             "logit_bias": dict.fromkeys(endings.forbidden, _NEVER) or None,
         }
-        room = limits or [sampling.max_new_tokens] * len(ids)
-        asked = [SamplingParams(**fixed, seed=seed, max_tokens=most) for seed, most in zip(seeds, room, strict=True)]
+        asked = [SamplingParams(**fixed, seed=seed, max_tokens=most) for seed, most in zip(seeds, limits, strict=True)]
         with _global_generators_kept(device_of(self.model)):
             answers = self._llm.generate([{"prompt_token_ids": list(row)} for row in ids], asked, use_tqdm=False)
         return [answer.outputs[0] for answer in answers]
@@ -207,7 +206,7 @@ class VllmEngine:
         sampling = SamplingConfig(max_new_tokens=min(8, self.context - 1), temperature=self.temperature)
         endings = Endings(self.codec, sampling)
         prompt = (self.codec.eos_id,)
-        outputs = self._ask([prompt], sampling, endings, [0], None)
+        outputs = self._ask([prompt], sampling, endings, [0], [sampling.max_new_tokens])
         rollouts = self._at_home(rollouts_from(outputs, [Prompt(prompt="")], [prompt], endings, self.codec))
         own = self._rescored(rollouts, sampling).logprobs
         apart, allowed = float((own - rollouts.logprobs).abs().max()), AGREEMENT.get(compute_dtype(self.model), 0.5)

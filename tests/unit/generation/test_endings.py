@@ -3,9 +3,9 @@
 import pytest
 
 from instructloop.config import SamplingConfig
-from instructloop.core.errors import ConfigError
+from instructloop.core.errors import ConfigError, DataError
 from instructloop.data import TextCodec
-from instructloop.generation.endings import Endings, check_room
+from instructloop.generation.endings import Endings, check_room, row_limits
 from instructloop.testing import tiny_codec, tiny_tokenizer
 
 
@@ -60,3 +60,14 @@ def test_the_context_holds_prompt_and_completion_or_says_what_would_fit() -> Non
         check_room(25, SamplingConfig(max_new_tokens=8), 32)
     assert refused.value.hint is not None
     assert "max_new_tokens to 7" in refused.value.hint
+
+
+def test_rows_without_limits_of_their_own_share_max_new_tokens() -> None:
+    assert row_limits(None, 3, SamplingConfig(max_new_tokens=8)) == [8, 8, 8]
+    assert row_limits([1, 8, 3], 3, SamplingConfig(max_new_tokens=8)) == [1, 8, 3]
+
+
+@pytest.mark.parametrize("limits", [[1, 2], [0, 1, 2], [1, 2, 9]])
+def test_limits_that_fit_neither_rows_nor_maximum_are_refused(limits: list[int]) -> None:
+    with pytest.raises(DataError, match=r"3 numbers of 1\.\.8"):
+        row_limits(limits, 3, SamplingConfig(max_new_tokens=8))
