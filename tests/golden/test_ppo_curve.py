@@ -63,7 +63,7 @@ def test_ppo_ptx_follows_its_stored_curve(tmp_path: Path) -> None:
     stored = json.loads(GOLDEN.read_text())
     assert curve.keys() == stored.keys()
     for name, values in stored.items():
-        assert curve[name] == pytest.approx(values, rel=1e-2, abs=2e-3), name
+        assert curve[name] == pytest.approx(values, rel=3e-2, abs=2e-3), name
 
 
 def test_the_stored_curve_learns() -> None:

@@ -86,7 +86,9 @@ def hidden_at(
     """
     # asked first and always: where parameters are sharded, all processes must run the experiment together
     able = packing_of(model) == "auto" and can_pack(trunk)
-    layout = lay_out(batch, share=not _drops(trunk)) if able and batch.tokens.shape[1] <= _window(trunk) else None
+    layout = (
+        lay_out(batch, share=not _drops(trunk), least_saving=LEAST_SAVING) if able and batch.tokens.shape[1] <= _window(trunk) else None
+    )
     if layout is None:
         hidden = trunk(input_ids=batch.tokens, use_cache=False).last_hidden_state
         place = rows * batch.tokens.shape[1] + columns
