@@ -194,6 +194,7 @@ def _measure(config: PreTrainedConfig, work: Pass, batch: TokenBatch, layout: La
 
 def _laid_out(config: PreTrainedConfig, work: Pass) -> Any:
     """The model without memory."""
+    config.pad_token_id = None  # the library would look for it among ids that are not there, to warn
     with quiet_transformers(), torch.device("meta"):
         if work.scalar:
             config.num_labels = 1
