@@ -18,14 +18,14 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from spent import grouped
 from spent import render as render_spent
 from table import Result, render, spread
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
-from useful_flops import per_episode, per_sampled_token, per_scored_token, per_sft_token
+from useful_flops import per_episode, per_ranking, per_sampled_token, per_sft_token
 from workloads import (
     BATCH,
     EPISODES,
@@ -44,72 +44,13 @@ from workloads import (
     save_models,
     write_json,
 )
+from works import WORKS, Work
 
 HERE = Path(__file__).resolve().parent
 WARM_UP = {"sft": 2, "rm": 2, "ppo": 1, "generate": 1}
 """Steps before the clock starts, by task; their losses are compared."""
 SAMPLE = 500
 """Rows from which the FLOPs of an average unit are reckoned."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """One line of the table; ``task`` is the workers' name for it, ``steps`` by size: (ours, peer's) in a round."""
-
-    name: str
-    label: str
-    task: str
-    unit: str
-    amount: str
-    steps: Mapping[str, tuple[int, int]]
-    k: int = 0
-    rankings_per_step: int = 1
-    ptx: bool = False
-    ragged: bool = False
-
-
-def _steps(micro: int, tiny: tuple[int, int], base: tuple[int, int], **more: tuple[int, int]) -> dict[str, tuple[int, int]]:
-    middle = (max(1, (tiny[0] + base[0]) // 2), max(1, (tiny[1] + base[1]) // 2))
-    return {"micro": (micro, micro), "tiny": tiny, "small": middle, "base": base, **more}
-
-
-WORKS = {
-    work.name: work
-    for work in (
-        Work(
-            name="generate",
-            label="sampling, 64 x 64",
-            task="generate",
-            unit="tokens",
-            amount="tokens",
-            steps=_steps(1, (4, 2), (1, 1), **{"tiny-gpt2": (4, 2), "smollm2": (1, 1)}),
-        ),
-        Work(
-            name="ragged",
-            label="sampling, ragged",
-            task="generate",
-            unit="useful tokens",
-            amount="tokens",
-            ragged=True,
-            steps=_steps(1, (1, 1), (1, 1), **{"tiny-gpt2": (1, 1), "smollm2": (1, 1)}),
-        ),
-        Work(name="sft", label="SFT", task="sft", unit="tokens", amount="tokens", steps=_steps(2, (30, 12), (4, 2), smollm2=(2, 1))),
-        Work(
-            name="rm",
-            label="RM, pairs",
-            task="rm",
-            unit="pairs",
-            amount="rankings",
-            k=2,
-            rankings_per_step=BATCH,
-            steps=_steps(2, (32, 14), (3, 2)),
-        ),
-        Work(name="rm4", label="RM, K = 4", task="rm", unit="rankings", amount="rankings", k=4, steps=_steps(2, (60, 30), (4, 2))),
-        Work(name="rm9", label="RM, K = 9", task="rm", unit="rankings", amount="rankings", k=9, steps=_steps(2, (48, 8), (4, 1))),
-        Work(name="ppo", label="PPO, 1 epoch", task="ppo", unit="episodes", amount="episodes", steps=_steps(1, (1, 1), (1, 1))),
-        Work(name="ptx", label="PPO-ptx", task="ppo", unit="episodes", amount="episodes", ptx=True, steps=_steps(1, (1, 1), (1, 1))),
-    )
-}
 
 
 class Worker:
@@ -180,7 +121,6 @@ def run_work(bench: Bench, work: Work, size: str) -> Result:
         answer = peer.ask(**command, warm_up=WARM_UP[work.task], steps_each=peer_each, run=out, probe=told["probe"])
         checks = {name: (told["checks"][name], value) for name, value in answer["checks"].items()}
     rates: dict[str, list[float]] = {"ours": [], "peer": []}
-    per_trunk_token: dict[str, float] = {}
     for number in range(bench.rounds):
         # the side that begins alternates, so that a drift of the machine falls on both alike
         sides = [("ours", bench.ours), ("peer", peer)]
@@ -188,9 +128,7 @@ def run_work(bench: Bench, work: Work, size: str) -> Result:
             if worker is None:
                 continue
             answer = worker.ask(do="round")
-            amounts = answer["amounts"]
-            rates[side].append(amounts[work.amount] / answer[bench.clock])
-            per_trunk_token[side] = amounts.get("trunk_tokens", 0) / amounts[work.amount]
+            rates[side].append(answer["amounts"][work.amount] / answer[bench.clock])
     shares: dict[str, float] = {}
     if bench.profile:
         answer = bench.ours.ask(do="profile")
@@ -200,7 +138,6 @@ def run_work(bench: Bench, work: Work, size: str) -> Result:
     for worker in (bench.ours, peer):
         if worker is not None:
             worker.ask(do="stop")
-    flops = _flops(work, size, bench.place / size)
     return Result(
         work=work.name,
         size=size,
@@ -208,8 +145,7 @@ def run_work(bench: Bench, work: Work, size: str) -> Result:
         unit=work.unit,
         ours=rates["ours"],
         peer=rates["peer"],
-        flops=flops * (per_trunk_token["ours"] if work.task == "rm" else 1),
-        peer_flops=flops * (per_trunk_token.get("peer", 0.0) if work.task == "rm" else 1),
+        flops=_flops(work, size, bench.place / size),
         checks=checks,
         spent=shares,
     )
@@ -254,7 +190,7 @@ def in_step_order(rows: Sequence[Any], batch: int) -> list[Any]:
 
 
 def _flops(work: Work, size: str, place: Path) -> float:
-    """Useful FLOPs of a unit; for reward models, of a token that goes through the trunk."""
+    """Useful FLOPs of a unit, the mean over some."""
     shape, tokenizer = SHAPES[size], _tokenizer(place)
 
     def length(text: str) -> int:
@@ -267,7 +203,7 @@ def _flops(work: Work, size: str, place: Path) -> float:
         return per_sft_token(shape, [(length(row["prompt"]), length(row["completion"]) + 1) for row in demonstrations(SAMPLE)])
     if work.task == "rm":
         rows = rankings(SAMPLE, work.k)
-        return per_scored_token(shape, [length(row["prompt"] + text) + 1 for row in rows for text in row["completions"]])
+        return fmean(per_ranking(shape, length(row["prompt"]), [length(text) + 1 for text in row["completions"]]) for row in rows)
     return per_episode(shape, [length(prompt) for prompt in episode_prompts(EPISODES)], RESPONSE_TOKENS, ptx=work.ptx)
 
 
@@ -370,7 +306,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--peer-ppo-path", help="folder with the last TRL that has PPO, put before that environment's own")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the result file")
     parser.add_argument("--name", help="first part of the file name; compare-<sizes> if left out")
-    return parser.parse_args(arguments)
+    given = parser.parse_args(arguments)
+    if given.peer_python and not shutil.which(given.peer_python):
+        parser.error(f"--peer-python {given.peer_python} is no program; docs/how-to/benchmarks.md tells how to make the environment")
+    if given.peer_ppo_path and not (Path(given.peer_ppo_path) / "trl").is_dir():
+        parser.error(f"--peer-ppo-path {given.peer_ppo_path} holds no folder trl")
+    return given
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

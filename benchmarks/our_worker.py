@@ -88,7 +88,7 @@ def train_demonstrations(command: dict[str, Any], pace: Pace) -> None:
         compared(pace, step, loss)
         if step == 1:
             pace.checks["tokens of step 1"] = round(tokens)
-        pace.step(tokens=round(tokens), trunk_tokens=round(tokens))
+        pace.step(tokens=round(tokens))
 
     with RunDir.open(command["run"], stage="sft", config=to_json(cfg)) as opened:
         run: Any = PacedRun(opened, at_step)
@@ -97,7 +97,7 @@ def train_demonstrations(command: dict[str, Any], pace: Pace) -> None:
 
 
 def train_rankings(command: dict[str, Any], pace: Pace) -> None:
-    """Reward model: ``per_step`` rankings of K a step; every completion goes through the trunk once."""
+    """Reward model: ``per_step`` rankings of K a step; all pairs of a ranking are one batch element."""
     place, k, per_step = Path(command["place"]), command["k"], command["per_step"]
     rows = [
         Ranking(prompt=row["prompt"], completions=tuple(row["completions"]), ranks=tuple(range(k)))
@@ -105,9 +105,9 @@ def train_rankings(command: dict[str, Any], pace: Pace) -> None:
     ]
     cfg = RewardModelConfig(model="rm", epochs=1, batch_prompts=per_step, optimizer=ADAMW, compute=COMPUTE, checkpoint=NEVER)
 
-    def at_step(step: int, tokens: float, loss: float) -> None:
+    def at_step(step: int, _tokens: float, loss: float) -> None:
         compared(pace, step, loss)
-        pace.step(rankings=per_step, trunk_tokens=round(tokens))
+        pace.step(rankings=per_step)
 
     with RunDir.open(command["run"], stage="rm", config=to_json(cfg)) as opened:
         run: Any = PacedRun(opened, at_step)
@@ -146,8 +146,8 @@ def train_episodes(command: dict[str, Any], pace: Pace) -> None:
         samples_every=1_000_000,
     )
 
-    def at_step(_step: int, tokens: float, _loss: float) -> None:
-        pace.step(episodes=EPISODES, trunk_tokens=round(tokens))
+    def at_step(_step: int, _tokens: float, _loss: float) -> None:
+        pace.step(episodes=EPISODES)
 
     with RunDir.open(command["run"], stage="ppo", config=to_json(cfg)) as opened:
         run: Any = PacedRun(opened, at_step)
@@ -209,8 +209,9 @@ def sample(command: dict[str, Any], pace: Pace) -> None:
         if pace.warming_up:
             pace.step()
             continue
-        draw(len(prompts), max(limits), call)
-        pace.step(tokens=sum(limits))
+        drawn = int(draw(len(prompts), max(limits), call).mask.sum())
+        assert drawn == sum(limits), f"{drawn} tokens sampled, {sum(limits)} asked for"
+        pace.step(tokens=drawn)
 
 
 def sample_rows(engine: TorchEngine, prompts: Sequence[Prompt], limits: Sequence[int], *, seed: int) -> Rollouts:
@@ -220,7 +221,7 @@ def sample_rows(engine: TorchEngine, prompts: Sequence[Prompt], limits: Sequence
 
 
 def peaks(_command: dict[str, Any], pace: Pace) -> None:
-    """fp32 matrix multiplication at its best, in FLOP per CPU second: torch's own, and the best this machine has."""
+    """fp32 matrix multiplication at its best, in FLOP a second of the clock used: torch's own, and the best this machine has."""
     found = {"torch.matmul": 0.0}
     linear = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
     for size in (512, 1024, 2048):
@@ -235,12 +236,13 @@ def peaks(_command: dict[str, Any], pace: Pace) -> None:
 
 
 def _quickest(run: Callable[[], Any], *, repeats: int) -> float:
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     run()
     best = float("inf")
     for _ in range(repeats):
-        start = time.process_time()
+        start = clock()
         run()
-        best = min(best, time.process_time() - start)
+        best = min(best, clock() - start)
     return best
 
 

@@ -40,12 +40,10 @@ class AtStepEnd(TrainerCallback):
 
     def __init__(self, pace: Pace, **amounts: float) -> None:
         self.pace, self.amounts = pace, amounts
-        self.tokens = 0
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         """A step has ended; its tokens were counted on the way."""
-        tokens, self.tokens = self.tokens, 0
-        self.pace.step(**self.amounts, trunk_tokens=tokens)
+        self.pace.step(**self.amounts)
 
 
 def settings(command: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -73,13 +71,13 @@ def watch(trainer: Any, hook: AtStepEnd, pace: Pace, *, repeats: int = 1, count_
     original = trainer.training_step
 
     def training_step(model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
-        hook.tokens = int(inputs["attention_mask"].sum())
+        tokens = int(inputs["attention_mask"].sum())
         if count_tokens:
-            hook.amounts["tokens"] = hook.tokens
+            hook.amounts["tokens"] = tokens
         loss = original(model, inputs, *rest, **named)
         if pace.number < 2:
             pace.checks[f"loss of step {pace.number + 1}"] = float(loss)
-            pace.checks.setdefault("tokens of step 1", hook.tokens / repeats)
+            pace.checks.setdefault("tokens of step 1", tokens / repeats)
         return loss
 
     trainer.training_step = training_step

@@ -39,9 +39,7 @@ class Result:
     ours: Sequence[float]
     peer: Sequence[float] = ()
     flops: float = 0.0
-    """Useful FLOPs of one of our units."""
-    peer_flops: float = 0.0
-    """The same for the peer, which may need more of them for a unit (pairs instead of rankings)."""
+    """Useful FLOPs of one unit, whoever does it."""
     checks: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Name to (ours, peer) of what must be equal."""
     spent: Mapping[str, float] = field(default_factory=dict)
@@ -128,7 +126,7 @@ def render(results: Sequence[Result], peaks: Mapping[str, float], header: Mappin
             "" if target is None else f"{target:g}",
             result.verdict,
             share(result.ours, result.flops, peaks) + _mfu_verdict(result, peaks),
-            share(result.peer, result.peer_flops, peaks),
+            share(result.peer, result.flops, peaks),
         ]
         lines.append("| " + " | ".join(cells) + " |")
     notes = [f"- {result.label}, {result.size}: {result.note}" for result in results if result.note]

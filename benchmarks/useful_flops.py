@@ -43,9 +43,11 @@ def per_sft_token(shape: Shape, rows: Sequence[tuple[int, int]]) -> float:
     return TRAIN * total / sum(prompt + completion for prompt, completion in rows)
 
 
-def per_scored_token(shape: Shape, lengths: Sequence[int]) -> float:
-    """Training FLOPs of a reward model for each token that goes through the trunk."""
-    return TRAIN * sum(forward(shape, length, 0) for length in lengths) / sum(lengths)
+def per_ranking(shape: Shape, prompt: int, completions: Sequence[int]) -> float:
+    """Training FLOPs of K completions of one prompt, whose tokens are counted once: K - 1 of K passes over it could be spared."""
+    tokens = prompt + sum(completions)
+    looks = attention(shape, prompt) + sum(attention(shape, prompt + length) - attention(shape, prompt) for length in completions)
+    return TRAIN * (trunk(shape, tokens) + looks)
 
 
 def per_sampled_token(shape: Shape, prompt: int, lengths: Sequence[int]) -> float:

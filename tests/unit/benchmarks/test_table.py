@@ -15,7 +15,6 @@ def result(**changes: object) -> Result:
         "ours": [400.0, 600.0, 500.0],
         "peer": [200.0, 200.0, 250.0],
         "flops": 1e8,
-        "peer_flops": 2e8,
     }
     return Result(**values | changes)
 
@@ -62,7 +61,7 @@ def test_numbers_keep_three_digits() -> None:
 
 def test_a_row_holds_medians_spread_ratio_bars_verdict_and_both_shares() -> None:
     text = render([result(checks={"loss of step 1": (2.0, 2.0)})], PEAKS, {"Machine": "an abacus"}, clock="CPU second")
-    row = "| SFT | tiny | tokens | 500 [400, 600] | 200 [200, 250] | 2.00 [2.00, 3.00] | 1.8 | 2.5 | floor | 50% / 20% (met) | 40% / 16% |"
+    row = "| SFT | tiny | tokens | 500 [400, 600] | 200 [200, 250] | 2.00 [2.00, 3.00] | 1.8 | 2.5 | floor | 50% / 20% (met) | 20% / 8% |"
     assert row in text.splitlines()
     assert "| SFT | tiny | loss of step 1 | 2 | 2 | 0.0e+00 |" in text.splitlines()
     assert "- Machine: an abacus" in text.splitlines()
@@ -70,5 +69,5 @@ def test_a_row_holds_medians_spread_ratio_bars_verdict_and_both_shares() -> None
 
 
 def test_a_work_without_peer_leaves_its_cells_empty() -> None:
-    text = render([result(work="ptx", label="PPO-ptx", peer=[], peer_flops=0.0)], PEAKS, {}, clock="CPU second")
+    text = render([result(work="ptx", label="PPO-ptx", peer=[])], PEAKS, {}, clock="CPU second")
     assert "| PPO-ptx | tiny | tokens | 500 [400, 600] |  |  |  |  |  | 50% / 20% (met) |  |" in text.splitlines()

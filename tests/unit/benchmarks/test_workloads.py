@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import GPT2LMHeadModel, LlamaForCausalLM
 from transformers.pytorch_utils import Conv1D
-from useful_flops import attention, forward, head, per_episode, per_sampled_token, per_scored_token, per_sft_token, trunk
+from useful_flops import attention, forward, head, per_episode, per_ranking, per_sampled_token, per_sft_token, trunk
 from workloads import PROMPT_TOKENS, SHAPES, Shape, even_prompts, make_tokenizer, model_config, pairs_of, ragged_lengths, rankings
 
 TOY = Shape(hidden=4, layers=2, heads=2, kv_heads=1, intermediate=6, vocab=10)
@@ -44,7 +44,8 @@ def test_forward_flops_are_counted_as_by_hand() -> None:
 def test_flops_of_a_unit_divide_by_what_is_counted() -> None:
     # 2 + 1 tokens, logits at one; three times for training; a third of it each token
     assert per_sft_token(TOY, [(2, 1)]) == forward(TOY, 3, 1)
-    assert per_scored_token(TOY, [3]) == forward(TOY, 3, 0)
+    # two completions of one token behind a prompt of two: four tokens, which see 1 + 2 + 3 + 3 places
+    assert per_ranking(TOY, 2, [1, 1]) == 3 * (2 * 240 * 4 + 9 * 32)
     # two new tokens behind one: the second is not read again
     assert per_sampled_token(TOY, 1, [2]) == forward(TOY, 2, 2) / 2
     policy, scalar = forward(TOY, 3, 2), forward(TOY, 3, 0)
