@@ -15,6 +15,7 @@ from instructloop.config import LoraConfig
 from instructloop.core.errors import ConfigError
 from instructloop.core.seeds import derive
 from instructloop.models.device import compute_dtype
+from instructloop.models.fast_lora import speed_up_adapters
 from instructloop.models.sharding import full_weights
 
 OWN = "default"
@@ -77,6 +78,7 @@ def inject(trunk: nn.Module, config: LoraConfig, *, targets: str | list[str], se
             inject_adapter_in_model(settings, trunk, adapter_name=name)
         except ValueError as error:
             raise ConfigError(f"lora.targets {config.targets!r}: {error}", hint="'all-linear', or names of linear modules") from error
+    speed_up_adapters(trunk)
 
 
 @contextmanager
