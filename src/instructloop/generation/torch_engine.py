@@ -15,7 +15,9 @@ from instructloop.core.records import Prompt, PromptContent
 from instructloop.data import TextCodec, TokenSequence, collate
 from instructloop.generation.decoding import PaddedDecoder
 from instructloop.generation.endings import Endings, check_room, row_limits
+from instructloop.generation.graphs import StaticStep
 from instructloop.generation.kv_cache import is_attention_only
+from instructloop.generation.lean import LeanStep
 from instructloop.generation.ledger import Ledger
 from instructloop.generation.library import Library
 from instructloop.generation.refilling import RefillingDecoder
@@ -133,6 +135,8 @@ class TorchEngine:
         together = self.max_rows or self._rows_that_fit(request.capacity + 1)
         step = step_function(library, request.capacity)
         if step is not None:
+            if isinstance(step, LeanStep) and device_of(self.model).type == "cuda" and len(request.prompt_of) > 1:
+                step = StaticStep(step, device_of(self.model))
             yield None, RefillingDecoder(library, step, request, together)
             return
         for portion in self._portions([len(request.prompts[prompt]) for prompt in request.prompt_of], together):
