@@ -114,6 +114,9 @@ class ComputeConfig:
     sharding: Literal["ddp", "fsdp"] = "ddp"
     """What several processes hold: each all weights (ddp), or each a part of every decoder layer (fsdp). One process holds everything."""
 
+    memory_check: Literal["stop", "warn", "off"] = "stop"
+    """A stage that needs more memory than is free warns before it loads a model; ``stop`` also refuses one that needs 1.5 times all there is; ``off`` makes no estimate."""
+
     def __post_init__(self) -> None:
         require(self.micro_batch_tokens >= 16, f"compute.micro_batch_tokens must be >= 16, got {self.micro_batch_tokens}")
 

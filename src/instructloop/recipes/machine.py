@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import instructloop
+from instructloop.core.machine_memory import physical_bytes
 from instructloop.runs import package_version
 
 EXTRAS: Mapping[str, tuple[str, ...]] = {
@@ -69,20 +70,12 @@ def inspect_machine() -> Machine:
     """Look; torch is imported only to ask it for accelerators."""
     return Machine(
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
-        memory_bytes=_memory(),
+        memory_bytes=physical_bytes(),
         disk_free_bytes=shutil.disk_usage(Path.cwd()).free,
         torch=package_version("torch"),
         devices=_devices() if package_version("torch") else (),
         missing={name: tuple(p for p in packages if package_version(p) is None) for name, packages in EXTRAS.items()},
     )
-
-
-def _memory() -> int:
-    """Physical memory, or the container's share where that is smaller."""
-    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return min(physical, int(text)) if text.isdigit() else physical
 
 
 def _devices() -> tuple[tuple[str, int], ...]:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from transformers import AutoConfig, LlamaConfig
+from transformers import AutoConfig
 
 from instructloop.config import PPOConfig, PretrainConfig, RewardModelConfig, SFTConfig, from_mapping
 from instructloop.core.errors import ConfigError, InstructLoopError
 from instructloop.models import Estimate, ModelShape, estimate_memory, shape_of
 from instructloop.recipes.recipe import Recipe, Stage
 from instructloop.runs import resolve_model
+from instructloop.training.memory import pretrain_shape
 
 
 def memory_needs(recipe: Recipe) -> Iterator[tuple[str, Estimate | None, str]]:
@@ -27,7 +28,7 @@ def memory_needs(recipe: Recipe) -> Iterator[tuple[str, Estimate | None, str]]:
 
 def _shape(recipe: Recipe, stage: Stage, config: PretrainConfig | SFTConfig | RewardModelConfig | PPOConfig) -> ModelShape:
     if isinstance(config, PretrainConfig) and not config.init:
-        return _pretrain_shape(config)
+        return pretrain_shape(config, _vocabulary(config.tokenizer) if config.tokenizer else 50_000)
     written = str(stage.values.get("init" if isinstance(config, PretrainConfig) else "model", ""))
     if written.startswith("@"):
         name = written[1:].partition("/")[0]
@@ -42,22 +43,6 @@ def _model_shape(path: str) -> ModelShape:
         return shape_of(AutoConfig.from_pretrained(str(resolve_model(path))))
     except (OSError, ValueError) as error:
         raise ConfigError(f"no model at {path!r}", hint="--set model=PATH") from error
-
-
-def _pretrain_shape(config: PretrainConfig) -> ModelShape:
-    """The shape that ``models.new_llama`` will make."""
-    return shape_of(
-        LlamaConfig(
-            vocab_size=50_000 if not config.tokenizer else _vocabulary(config.tokenizer),
-            hidden_size=config.hidden_size,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            num_key_value_heads=config.heads,
-            intermediate_size=config.intermediate_size,
-            max_position_embeddings=config.context_tokens,
-            tie_word_embeddings=True,
-        )
-    )
 
 
 def _vocabulary(path: str) -> int:

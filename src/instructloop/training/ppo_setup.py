@@ -23,6 +23,7 @@ from instructloop.rewards import CheckedReward, LearnedReward, Reward, as_reward
 from instructloop.runs import Parent, RunDir
 from instructloop.runs.snapshots import data_file
 from instructloop.training.inputs import input_parents, load_texts, model_path
+from instructloop.training.memory import announce_memory
 from instructloop.training.ppo_shared import models_on_one_trunk
 from instructloop.training.ppo_state import Learner
 
@@ -80,6 +81,8 @@ def load_inputs(
         raise ConfigError("ppo.model is empty", hint="name the RL-init SFT model: --model runs/sft")
     directory = model_path(cfg.model)
     codec = TextCodec(load_tokenizer(directory), chat_template=cfg.chat_template, name=str(directory))
+    asked = tuple(prompts) if prompts is not None else load_prompts(cfg, run)
+    announce_memory(cfg, codec, prompts=asked)
     if cfg.share_trunk:
         policy, value_model, scorer = models_on_one_trunk(cfg, directory, reward)
         scorer = reward_for_policy(scorer, codec)
@@ -94,7 +97,7 @@ def load_inputs(
         reference=None if cfg.share_trunk else initial_reference(cfg),
         codec=codec,
         reward=scorer,
-        prompts=tuple(prompts) if prompts is not None else load_prompts(cfg, run),
+        prompts=asked,
         pretrain_texts=load_texts(cfg.pretrain_data, pretrain_texts, run=run, what="ppo.pretrain_data", optional=cfg.ptx_coef == 0),
     )
 

@@ -27,6 +27,7 @@ from instructloop.runs.rundir import RunDir
 from instructloop.training.cards import pretrain_card
 from instructloop.training.inputs import input_parents, load_texts, model_path
 from instructloop.training.loop import StepClock, TrainState, commit_state, open_run, resume_state
+from instructloop.training.memory import announce_memory
 from instructloop.training.optim import check_loss, lr_at, make_optimizer, set_lr, step_checked
 
 logger = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ def run_pretrain(
         texts = load_texts(cfg.data, documents, run=run, what="pretrain.data")
         held_out = load_texts(cfg.validation, validation, run=run, what="pretrain.validation", optional=True)
         codec = TextCodec(load_tokenizer(model_path(cfg.tokenizer or cfg.init)), chat_template=False)
+        announce_memory(cfg, codec)
         model = _initial_model(cfg, codec)
         result = train_pretrain(cfg, run=run, model=model, codec=codec, documents=texts, validation=held_out)
         with gathered(model):

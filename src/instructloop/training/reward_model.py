@@ -35,6 +35,7 @@ from instructloop.training.cards import reward_model_card
 from instructloop.training.crossval import cross_validate
 from instructloop.training.inputs import input_parents, load_demonstrations, load_rankings, model_path
 from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, open_run, resume_state
+from instructloop.training.memory import announce_memory
 from instructloop.training.optim import lr_at, make_optimizer, set_lr, step_checked
 from instructloop.training.rm_groups import apart, conditioned, remember_group_prompt, weighted
 from instructloop.training.rm_loss import accumulate_ranking_gradient, score_groups, score_sequences
@@ -85,6 +86,7 @@ def run_reward_model(
         if cfg.group_prompt:
             written = ()  # demonstrations are for nobody in particular; the best-ranked completions carry the text
         codec = TextCodec(load_tokenizer(model_path(cfg.model)), chat_template=cfg.chat_template, name=cfg.model)
+        announce_memory(cfg, codec, rankings=train)
         extra: dict[str, Any] = {}
         if cfg.cross_validation_groups:
             extra["cross_validation"] = cross_validate(cfg, out, ours, train_one=_train_fold)

@@ -37,6 +37,7 @@ from instructloop.runs.snapshots import beside
 from instructloop.training.cards import sft_card
 from instructloop.training.inputs import input_parents, load_demonstrations, load_texts, model_path
 from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, open_run, resume_state
+from instructloop.training.memory import announce_memory
 from instructloop.training.optim import lr_at, make_optimizer, set_lr, step_checked
 from instructloop.training.pretrain import accumulate_text_gradient
 from instructloop.training.selection import Progress, reward_model_scorer
@@ -91,6 +92,7 @@ def run_sft(
         if cfg.pretrain_fraction > 0:
             texts = load_texts(cfg.pretrain_data, pretrain_texts, run=run, what="sft.pretrain_data", skip_bad_rows=cfg.skip_bad_rows)
         codec = TextCodec(load_tokenizer(model_path(cfg.model)), chat_template=cfg.chat_template, name=cfg.model)
+        announce_memory(cfg, codec, demonstrations=train)
         model = load_causal(model_path(cfg.model), cfg.compute, dropout=cfg.dropout)
         note_missing_dropout(run, model, cfg.dropout)
         add_lora(model, cfg.lora, seed=cfg.seed)
