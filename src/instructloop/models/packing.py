@@ -31,6 +31,7 @@ _KEY = "instructloop_layout"
 _library_attention: Callable[..., tuple[Tensor, None]] = sdpa_attention.sdpa_attention_forward
 _settings: WeakKeyDictionary[nn.Module, Packing] = WeakKeyDictionary()
 _able: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_dropouts: WeakKeyDictionary[nn.Module, list[nn.Dropout]] = WeakKeyDictionary()
 
 
 class Block(NamedTuple):
@@ -50,7 +51,9 @@ class Layout:
         positions: each token's column in its row.
         index: where row b's token of column t lies; 0 where there is none.
         blocks: what attends together.
-        home: each token's place in the blocks, one behind the other.
+        source: of all blocks, one behind the other.
+        home: each token's place in ``source``.
+        holder: the token whose home a place is; N where it is none's.
         shared: whether rows share tokens.
     """
 
@@ -58,7 +61,9 @@ class Layout:
     positions: Int[Tensor, "1 N"]
     index: Int[Tensor, "B T"]
     blocks: tuple[Block, ...]
+    source: Int[Tensor, "places"]
     home: Int[Tensor, "N"]
+    holder: Int[Tensor, "places"]
     shared: bool
 
 
@@ -142,7 +147,11 @@ def lay_out(batch: TokenBatch, *, share: bool = True, least_saving: float = LEAS
         mine = own[chosen, :wide]
         places[source[mine]] = start + mine.flatten().nonzero()[:, 0]
         start += len(members) * wide
-    return Layout(batch.tokens[own][None], columns.expand_as(own)[own][None], index, tuple(blocks), places, bool(saved_by_sharing))
+    holder = torch.full((start,), tokens, device=device)
+    holder[places] = torch.arange(tokens, device=device)
+    source = torch.cat([block.source for block in blocks])
+    tokens_in_a_row, positions = batch.tokens[own][None], columns.expand_as(own)[own][None]
+    return Layout(tokens_in_a_row, positions, index, tuple(blocks), source, places, holder, bool(saved_by_sharing))
 
 
 def can_pack(trunk: nn.Module) -> bool:
@@ -201,13 +210,15 @@ def _window(trunk: nn.Module) -> int:
 
 def _drops(trunk: nn.Module) -> bool:
     """Whether dropout is on: rows must then draw their own, also for a prompt they share."""
-    config: Any = trunk.config
-    probabilities = [value for name, value in vars(config).items() if "dropout" in name or name.endswith("pdrop")]
     if not trunk.training:
         return False
-    return any(isinstance(value, float) and value > 0 for value in probabilities) or any(
-        isinstance(module, nn.Dropout) and module.p > 0 for module in trunk.modules()
-    )
+    config: Any = trunk.config
+    if any(isinstance(value, float) and value > 0 for name, value in vars(config).items() if "dropout" in name or name.endswith("pdrop")):
+        return True
+    if trunk not in _dropouts:
+        # looked up once: walking through the modules takes longer than a small layer
+        _dropouts[trunk] = [module for module in trunk.modules() if isinstance(module, nn.Dropout)]
+    return any(module.p > 0 for module in _dropouts[trunk])
 
 
 class _Gather(torch.autograd.Function):
@@ -233,16 +244,16 @@ class _Scatter(torch.autograd.Function):
     """The blocks' places -> tokens; a place that is no token's home gets gradient 0."""
 
     @staticmethod
-    def forward(ctx: Any, places: Tensor, home: Tensor) -> Tensor:
-        ctx.save_for_backward(home)
-        ctx.shape = places.shape
+    def forward(ctx: Any, places: Tensor, home: Tensor, holder: Tensor) -> Tensor:
+        ctx.save_for_backward(holder)
         return places.index_select(0, home)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor | None, ...]:
-        (home,) = ctx.saved_tensors
-        return upstream.new_zeros(ctx.shape).index_copy_(0, home, upstream), None
+        (holder,) = ctx.saved_tensors
+        # zeros and a scatter would take twice as long
+        return torch.cat([upstream, upstream.new_zeros((1, upstream.shape[1]))]).index_select(0, holder), None, None
 
 
 def _attention(
@@ -254,8 +265,7 @@ def _attention(
         return _library_attention(module, query, key, value, attention_mask, **settings)
     flat = [one.transpose(1, 2).reshape(one.shape[2], -1) for one in (query, key, value)]
     heads = [one.shape[1] for one in (query, key, value)]
-    source = layout.blocks[0].source if len(layout.blocks) == 1 else torch.cat([block.source for block in layout.blocks])
-    spread = [_Gather.apply(one, source, layout.home, layout.shared) for one in flat]
+    spread = [_Gather.apply(one, layout.source, layout.home, layout.shared) for one in flat]
     results, start = [], 0
     for block in layout.blocks:
         size = block.rows * block.width
@@ -267,7 +277,7 @@ def _attention(
         results.append(attended.reshape(size, -1))
         start += size
     together = results[0] if len(results) == 1 else torch.cat(results)
-    tokens = _Scatter.apply(together, layout.home)
+    tokens = _Scatter.apply(together, layout.home, layout.holder)
     return tokens.view(1, len(tokens), heads[0], -1), None
 
 
