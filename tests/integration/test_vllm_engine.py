@@ -7,6 +7,8 @@ The vLLM half needs vLLM (``pip install 'instructloop[vllm]'``, on a machine wit
 import importlib.util
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,7 +18,7 @@ import pytest
 import torch
 from transformers import PreTrainedModel
 
-from instructloop.config import CheckpointConfig, ComputeConfig, LoraConfig, OptimizerConfig, PPOConfig, SamplingConfig
+from instructloop.config import CheckpointConfig, ComputeConfig, LoraConfig, OptimizerConfig, PPOConfig, SampleConfig, SamplingConfig
 from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt
 from instructloop.data import TextCodec
@@ -24,6 +26,7 @@ from instructloop.generation import FinishReason, Rollouts, TorchEngine
 from instructloop.generation.vllm_engine import VllmEngine, make_engine
 from instructloop.models import completion_logprobs, load_causal, load_tokenizer
 from instructloop.models.adapters import add_lora
+from instructloop.recipes.sample import run_sample
 from instructloop.testing import save_tiny, tiny_codec, tiny_model, tiny_tokenizer
 from instructloop.training.ppo import run_ppo
 
@@ -300,3 +303,40 @@ def test_ppo_learns_from_the_rollouts_of_either_engine(name: str, lora: int, tmp
     with torch.no_grad():
         mass = [model(batch.tokens).logits.float().softmax(-1)[..., letters].sum(-1).mean().item() for model in (start, trained)]
     assert lora or mass[1] > mass[0] + 0.02, mass
+
+
+@pytest.mark.parametrize("name", ENGINES[1:])
+def test_sample_draws_from_two_models_at_once(name: str, tmp_path: Path) -> None:
+    """Two vLLM engines in one process, one after the other and side by side."""
+    for number in range(2):
+        save_tiny(str(tmp_path / f"m{number}"), lively(seed=number), tiny_tokenizer())
+    both = tuple(str(tmp_path / f"m{number}") for number in range(2))
+    cfg = SampleConfig(models=both, engine="vllm", sampling=SamplingConfig(max_new_tokens=12), compute=ComputeConfig(device="cpu"))
+    for attempt in range(2):
+        run = run_sample(cfg, tmp_path / f"run{attempt}", prompts=PROMPTS[:3])
+    rows = [json.loads(line) for line in (run / "completions.jsonl").read_text().splitlines()]
+    assert len(rows) == 3
+    assert all(4 <= len(row["completions"]) <= 9 for row in rows)
+    assert {model for row in rows for model in row["models"]} == set(both)
+    assert (tmp_path / "run0" / "completions.jsonl").read_text() == (run / "completions.jsonl").read_text()
+
+
+@pytest.mark.parametrize("name", ENGINES[1:])
+def test_two_processes_with_split_weights_equal_one(name: str, tmp_path: Path) -> None:
+    """Every process has a vLLM of its own, which takes the weights gathered from all (gloo, FSDP2)."""
+    base = save_tiny(str(tmp_path / "base"), tiny_model(seed=1, hidden=128), tiny_tokenizer())
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": f"say {text}"}) + "\n" for text in "abcdefgh"))
+    settings = ["--model", base, "--prompts", str(prompts), "--engine", "vllm", "--compute.device", "cpu", "--steps", "2"]
+    settings += ["--batch-size", "16", "--minibatches", "2", "--sampling.max-new-tokens", "12", "--missing-eos", "keep"]
+    settings += ["--reward.name", "token_count", "--reward-args", '{"token_id": 105}', "--optimizer.lr", "0.005"]
+    found = []
+    for label, more in (("one", []), ("two", ["--processes", "2", "--compute.sharding", "fsdp"])):
+        command = [sys.executable, "-m", "instructloop", "train", "ppo", *settings, *more, "--out", str(tmp_path / label)]
+        subprocess.run(command, check=True, capture_output=True, timeout=500)
+        found.append([json.loads(line) for line in (tmp_path / label / "metrics.jsonl").read_text().splitlines()])
+    for one, two in zip(*found, strict=True):
+        assert two["ppo/sampler_deviation"] < 1e-4
+        for metric in ("ppo/reward", "ppo/kl", "ppo/entropy", "ppo/length", "ppo/value_mean"):
+            assert two[metric] == pytest.approx(one[metric], abs=1e-4), metric
+    assert abs(found[0][1]["ppo/kl"]) > 1e-3
