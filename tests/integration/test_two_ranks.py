@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 
 from instructloop.config import from_mapping
 from instructloop.config.ppo import PPOConfig
+from instructloop.core.errors import InstructLoopError, RewardError
 from instructloop.core.seeds import derive
 from instructloop.data import TokenSequence, collate
 from instructloop.models.ranks import join, joined, leave
@@ -26,6 +28,8 @@ from instructloop.models.scalar import ScalarModel
 from instructloop.models.sharding import full_weights, gathered, is_sharded, shard
 from instructloop.recipes.kinds import KINDS
 from instructloop.testing import save_tiny, tiny_model, tiny_tokenizer
+from instructloop.training.loop import open_run
+from instructloop.training.optim import check_loss, step_checked
 from instructloop.training.ppo import run_ppo
 from instructloop.training.ppo_state import Learner
 from instructloop.training.ppo_update import Targets, ppo_epochs
@@ -176,7 +180,34 @@ def train(name: str, forms: tuple[str, ...], rank: int, size: int, port: int) ->
     for kind in SETTINGS if size > 1 else ():
         joined().by_main(lambda kind=kind: stop_earlier(Path(f"two-fsdp-{kind}"), Path(f"again-fsdp-{kind}")))
         run(kind, "fsdp", Path(f"again-fsdp-{kind}"), resume=True)
+    if size > 1:
+        Path(f"errors-{rank}.json").write_text(json.dumps(told_to_all()))
     leave()
+
+
+def told_to_all() -> list[str]:
+    """Names of the errors that this process sees when only the second one has a reason."""
+    ranks = joined()
+
+    def reward() -> None:
+        if ranks.index == 1:
+            raise RewardError("it rained", hint="wait")
+
+    def optimizer_step() -> None:
+        weight = torch.nn.Parameter(torch.ones(2))
+        (check_loss(weight.sum() * (float("nan") if ranks.index == 1 else 1.0), "loss", 1)).backward()
+        step_checked(torch.optim.SGD([weight], lr=1.0), [weight], 1.0, ranks=ranks)
+
+    def directory() -> None:
+        open_run(Path("two-ddp-sft"), ranks=ranks, stage="sft", config={}, resume=False)
+
+    seen = []
+    for act in (partial(ranks.each, reward), optimizer_step, directory):
+        try:
+            act()
+        except InstructLoopError as error:
+            seen.append(f"{type(error).__name__}: {error.hint}")
+    return seen
 
 
 def free_port() -> int:
@@ -227,6 +258,13 @@ def test_two_processes_report_the_numbers_of_one_in_twenty_steps(runs: Path, for
     for expected, found in zip(alone, together, strict=True):
         for name in (name for name in expected if name.endswith("loss")):
             assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), (kind, form, name)
+
+
+def test_an_error_of_one_process_is_raised_on_all(runs: Path) -> None:
+    first, second = (json.loads((runs / f"errors-{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    assert [line.partition(":")[0] for line in first] == ["RewardError", "TrainingDiverged", "CheckpointError"]
+    assert first[0] == "RewardError: wait"
 
 
 @pytest.mark.parametrize("kind", list(SETTINGS))

@@ -94,15 +94,15 @@ class Ranks:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         bucket: list[Tensor] = []
+        elements = 0
         with _together("the gradient"):
             for parameter in plain:
                 assert parameter.grad is not None
                 bucket.append(parameter.grad)
-                if sum(piece.numel() for piece in bucket) >= _BUCKET_ELEMENTS:
+                elements += parameter.grad.numel()
+                if elements >= _BUCKET_ELEMENTS or parameter is plain[-1]:
                     _sum_together(bucket)
-                    bucket = []
-            if bucket:
-                _sum_together(bucket)
+                    bucket, elements = [], 0
 
     def gather(self, value: Any) -> list[Any]:
         """One picklable object of every process, in their order."""
@@ -183,16 +183,15 @@ def join(backend: str | None = None) -> Ranks:
     """Join the process group that the environment describes (RANK, WORLD_SIZE, MASTER_ADDR, MASTER_PORT: torchrun's convention).
 
     Args:
-        backend: ``nccl`` where there is CUDA and ``gloo`` elsewhere if left out. With CUDA, process i of a machine takes its device
-            LOCAL_RANK.
+        backend: if left out, ``gloo``, and NCCL beside it for what lies on a GPU. With CUDA, a process takes the device LOCAL_RANK.
 
     Raises:
         RankLost: the others did not come.
     """
     if joined().size > 1:
         return joined()
-    backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
-    if backend == "nccl":
+    backend = backend or ("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    if "nccl" in backend:
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     with _together("the start"):
         dist.init_process_group(backend, timeout=timedelta(seconds=float(os.environ.get(TIMEOUT_VARIABLE, _PATIENCE_S))))
@@ -228,5 +227,7 @@ def _sum_together(gradients: list[Tensor]) -> None:
 
 
 def _device() -> torch.device:
-    """Where collectives of the group work: NCCL takes CUDA tensors only."""
-    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+    """Where numbers are exchanged: on the CPU by gloo, or where there is NCCL alone (it takes CUDA tensors only) on the GPU."""
+    if "gloo" in dist.get_backend_config():
+        return torch.device("cpu")
+    return torch.device("cuda", torch.cuda.current_device())

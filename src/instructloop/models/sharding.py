@@ -8,6 +8,7 @@ A pass through split layers needs all processes at once. Training makes equally 
 without gradient (sampling, scoring, evaluation, saving) runs inside ``gathered``, where the layers are whole and no process waits.
 """
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -46,7 +47,7 @@ def _split(model: PreTrainedModel | ScalarModel, ranks: Ranks) -> None:
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
-    trunk = model.trunk if isinstance(model, ScalarModel) else model.base_model
+    trunk = _trunk_of(model)
     # experiments on a model are made now, while a process can pass through it alone
     can_pack(trunk)
     if isinstance(model, PreTrainedModel):
@@ -61,6 +62,8 @@ def _split(model: PreTrainedModel | ScalarModel, ranks: Ranks) -> None:
         split = fully_shard(layer, mesh=mesh, reshard_after_forward=True, ignored_params=whole & set(layer.parameters()))
         split.set_gradient_divide_factor(1.0)
         split.set_force_sum_reduction_for_comms(True)
+    # GPT-2's trunk returns a view; nothing of ours writes into what a trunk returns
+    warnings.filterwarnings("ignore", message="FSDP2-wrapped module")
     # a root without weights of its own: it lets a layer be fetched while the one before it computes
     fully_shard(trunk, mesh=mesh, reshard_after_forward=True, ignored_params=set(trunk.parameters()))
 
