@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from instructloop.config import SFTConfig, from_mapping
+from instructloop.config import PPOConfig, SFTConfig, from_mapping
 from instructloop.core.errors import DataError, RankLost
 from instructloop.recipes import launch_local
 from instructloop.recipes.launch import Launch, Work, launch
@@ -168,6 +168,35 @@ def test_a_dead_main_rank_and_a_stopped_rank_are_named(
     for pid in started:
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
+
+
+def test_a_rank_that_waits_for_something_else_is_named_with_its_line(inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reward server that never answers one of two ranks: the other waits in a collective, and nobody computes."""
+    monkeypatch.setenv(launch_local.STUCK_VARIABLE, "3")
+    Path("never.py").write_text(
+        "import os, time\n\n"
+        "def score(prompts, completions):\n"
+        "    while os.environ['RANK'] == '1':\n"
+        "        time.sleep(1)\n"
+        "    return [0.0 for _ in completions]\n"
+    )
+    Path("prompts.jsonl").write_text("".join(json.dumps({"prompt": f"cat {n}?"}) + "\n" for n in range(8)))
+    settings = {
+        "model": "base",
+        "prompts": "prompts.jsonl",
+        "reward": {"name": "python", "args": {"path": "never.py:score"}},
+        "steps": 2,
+        "batch_size": 8,
+        "minibatches": 1,
+        "sampling": {"max_new_tokens": 4},
+        "compute": {"device": "cpu"},
+    }
+    work = Work(kind="ppo", config=from_mapping(PPOConfig, settings), out=Path("waits"), resume=False)
+    with pytest.raises(
+        RankLost, match=r"rank 1 is stuck.*INSTRUCTLOOP_STUCK_S.*rank 0 waits for the others at.*rank 1 was last seen at"
+    ) as caught:
+        launch(work, Launch(processes=2))
+    assert "instructloop.rewards.python" in caught.value.message
 
 
 def test_an_error_of_the_stage_is_told_as_by_one_process(inside: Path) -> None:
