@@ -126,6 +126,7 @@ def onednn_pays() -> bool:
 
 
 @cache
+@torch.device("cpu")  # models are also laid out under the device "meta", where nothing can be tried
 def onednn_works() -> bool:
     """Whether this torch has the operator and it multiplies correctly."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):

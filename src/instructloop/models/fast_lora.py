@@ -71,6 +71,7 @@ def product_plus(x: Float[Tensor, "... k"], weight: Float[Tensor, "n k"], other:
 
 
 @cache
+@torch.device("cpu")  # see onednn_works
 def fused_sum_works() -> bool:
     """Whether this torch has the product with a sum inside, and it leaves its arguments alone."""
     if not onednn_works() or "binary" not in torch.ops.mkldnn._linear_pointwise.overloads():
