@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from instructloop.generation.library import StepFunction
-from instructloop.generation.slots import SlotCache
+from instructloop.generation.slots import SlotCache, Zone
 
 FEWEST_COLUMNS = 128
 """Columns are rounded up to this times a power of two."""
@@ -55,7 +55,7 @@ class StaticStep:
     def _run(self, shape: tuple[int, int], cache: SlotCache) -> Tensor:
         assert self._tokens is not None
         assert self._columns is not None
-        cache.begin(self._columns[: shape[0]], shape[1])
+        cache.begin(self._columns[: shape[0]], [Zone(0, *shape)])
         return self._step(self._tokens[: shape[0]], cache)
 
     def _capture(self, shape: tuple[int, int], cache: SlotCache) -> tuple[torch.cuda.CUDAGraph, Tensor]:

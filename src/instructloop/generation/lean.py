@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from instructloop.generation.slots import SlotCache, attend
+from instructloop.generation.slots import SlotCache
 from instructloop.models.logprobs import TrunkAndHead
 
 _FIXED_ROTARY = {"default", "linear", "llama3", "yarn"}
@@ -75,8 +75,7 @@ class LeanStep:
                 query, key = layer.query_norm(query), layer.key_norm(key)
             query, key = _rotate(query, cosines, sines), _rotate(key, cosines, sines)
             seen = cache.layer(index).write(key, layer.value(normed))
-            bias = cache.bias(key.shape[1], cache.dtype)
-            hidden = hidden + layer.output(attend(query.to(cache.dtype), seen, bias, layer.scale))
+            hidden = hidden + layer.output(cache.attend(query.to(cache.dtype), seen, layer.scale))
             hidden = hidden + layer.mlp(layer.before_mlp(hidden))
         return self._head(self._norm(hidden))
 

@@ -1,6 +1,7 @@
 """The library's own forward pass: whole prompts at once, or one token a row over a cache of slots."""
 
 import inspect
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -12,10 +13,12 @@ from transformers import AttentionInterface, AttentionMaskInterface, Cache, PreT
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from instructloop.generation.slots import KeysValues, PromptLayer, SlotCache, attend
+from instructloop.generation.slots import KeysValues, PromptLayer, SlotCache
 from instructloop.models import device_of, trunk_and_head
 
 _ATTENTION = "instructloop_slots"
+_current = threading.local()
+"""The cache of the step that runs in this thread."""
 
 
 class StepFunction(Protocol):
@@ -81,9 +84,10 @@ class Library:
 
     def direct_step(self, tokens: Int[Tensor, "rows"], cache: SlotCache) -> Float[Tensor, "rows V"]:
         """The same with our attention over the slots, and with a mask that the library takes as it is."""
-        bias = cache.bias(1, cache.dtype)
-        with _own_attention(self.model):
-            return self.logits(tokens[:, None], cache, bias[:, None], cache.columns[:, None])
+        bias = torch.zeros((cache.rows, 1, 1, cache.longest), dtype=cache.dtype, device=tokens.device)
+        bias.masked_fill_(~cache.visible()[:, None, None], torch.finfo(cache.dtype).min)
+        with _own_attention(self.model, cache):
+            return self.logits(tokens[:, None], cache, bias, cache.columns[:, None])
 
 
 def _slot_attention(
@@ -97,16 +101,13 @@ def _slot_attention(
     **extra: Any,
 ) -> tuple[Tensor, None]:
     """What attention layers call while ``_own_attention`` holds. All but one query over slots goes to the library's function."""
-    special = any(extra.get(name) is not None for name in ("position_bias", "softcap", "s_aux"))
-    plain = attention_mask is not None and attention_mask.shape[1] == 1 and attention_mask.is_floating_point()
-    if query.shape[2] != 1 or special or not plain or dropout:
+    cache: SlotCache | None = getattr(_current, "cache", None)
+    special = dropout or any(extra.get(name) is not None for name in ("position_bias", "softcap", "s_aux"))
+    if cache is None or special or query.shape[2] != 1 or (key.shape[0], key.shape[2]) != (cache.rows, cache.longest):
         return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **extra)
-    assert attention_mask is not None
-    rows, heads, columns, _ = key.shape
-    bias = attention_mask[..., :columns].expand(rows, heads, 1, columns).reshape(rows * heads, 1, columns)
     scale = query.shape[3] ** -0.5 if scaling is None else scaling
-    mixed = attend(query[:, :, 0].to(key.dtype), KeysValues(key, value), bias, scale)
-    return mixed.view(rows, 1, query.shape[1], -1), None
+    mixed = cache.attend(query[:, :, 0].to(key.dtype), KeysValues(key, value), scale)
+    return mixed.view(cache.rows, 1, query.shape[1], -1), None
 
 
 AttentionInterface.register(_ATTENTION, _slot_attention)
@@ -114,12 +115,14 @@ AttentionMaskInterface.register(_ATTENTION, sdpa_mask)
 
 
 @contextmanager
-def _own_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Inside, the model's attention layers call ``_slot_attention``, which does what the library's fused attention does."""
+def _own_attention(model: PreTrainedModel, cache: SlotCache) -> Iterator[None]:
+    """Inside, attention layers called by this thread attend to the cache; whoever else calls them gets the library's function."""
     config = model.config
     before = config._attn_implementation
     config._attn_implementation = _ATTENTION
+    _current.cache = cache
     try:
         yield
     finally:
         config._attn_implementation = before
+        _current.cache = None

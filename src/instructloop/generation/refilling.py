@@ -12,13 +12,18 @@ from torch import Tensor
 from instructloop.generation.library import Library, StepFunction
 from instructloop.generation.requests import Request, SeenTokens, Step
 from instructloop.generation.sampling import draw, row_noise
-from instructloop.generation.slots import KeysValues, SlotCache
+from instructloop.generation.slots import KeysValues, SlotCache, Zone
 from instructloop.models import compute_dtype, device_of
 
 REFILL_SHARE = 1 / 8
 """Prompts wait until this share of the slots is free, so that several are read in one pass."""
 COMPACT_BELOW = 0.9
 """When nothing waits, rows are moved together when fewer than this share of the slots in play is alive."""
+ZONES = (1 / 8, 1 / 2)
+"""Where the first zones of slots end: long rows lie before shorter ones. With lengths as they are in practice, attention reads
+a third less than over one zone, and moving rows from zone to zone costs a tenth of that."""
+SAME_ZONE = 0.9
+"""A zone whose longest row has this share of the columns of the one before it is joined to it."""
 PREFILL_TOKENS = 4096
 """Tokens, padding included, that are read in one pass."""
 
@@ -61,6 +66,7 @@ class RefillingDecoder:
         self._seen = SeenTokens(request.sampling)
         self._logits: Tensor | None = None
         self._in_play = 0
+        self._borders = _borders(slots)
         self._last = np.zeros(0, dtype=np.int64)  # slots of the step handed out last
 
     def steps(self) -> Iterator[Step]:
@@ -91,18 +97,32 @@ class RefillingDecoder:
     def _advance(self, tokens: Tensor) -> None:
         """Run the rows that go on through the model, and fill free slots."""
         alive = int(self._alive.sum())
-        if alive and not self._waiting and alive < COMPACT_BELOW * self._in_play:
-            tokens = self._compact(alive, tokens)
-        if alive:
+        refill = bool(self._waiting) and self._slots - alive >= REFILL_SHARE * self._slots
+        if refill or (not self._waiting and alive < COMPACT_BELOW * self._in_play):
+            tokens = self._arrange(alive, self._slots if refill else alive, tokens)
+        if self._in_play:
             columns = self._column[: self._in_play]
-            self._cache.begin(self._put(columns), int(columns.max()) + 1)
+            self._cache.begin(self._put(columns), self._zones())
             self._logits = self._step(tokens, self._cache)
-            columns[self._alive[: self._in_play]] += 1
-        if self._waiting:
-            if alive == 0 or self._slots - alive >= REFILL_SHARE * self._slots:
-                self._admit()
-        elif alive == 0:
-            self._in_play = 0
+            columns += self._alive[: self._in_play]
+        if refill:
+            self._admit()
+
+    def _zones(self) -> list[Zone]:
+        """Zones of the slots in play, joined where that costs little."""
+        zones: list[Zone] = []
+        start = 0
+        for border in (*self._borders, self._in_play):
+            end = min(border, self._in_play)
+            if end <= start:
+                continue
+            longest = int(self._column[start:end].max()) + 1
+            if zones and longest >= SAME_ZONE * zones[-1].longest:
+                zones[-1] = Zone(zones[-1].start, end, max(longest, zones[-1].longest))
+            else:
+                zones.append(Zone(start, end, longest))
+            start = end
+        return zones
 
     def _admit(self) -> None:
         """Read as many waiting prompts as there are free slots."""
@@ -159,22 +179,51 @@ class RefillingDecoder:
             self._logits = grown
         self._logits[where] = logits
 
-    def _compact(self, alive: int, tokens: Tensor) -> Tensor:
-        """Move the rows beyond the first ``alive`` slots into free ones before; the tokens in their new order."""
-        source = self._alive[alive:].nonzero()[0] + alive
-        target = (~self._alive[:alive]).nonzero()[0]
-        if len(source):
-            here, there = self._put(source), self._put(target)
-            self._cache.move(here, there, int(self._column[source].max()))
-            self._seen.move(here, there)
+    def _arrange(self, alive: int, total: int, tokens: Tensor) -> Tensor:
+        """Move the rows alive to the first slots, each to the zone of its rank by length unless it is there already.
+
+        Args:
+            alive: how many they are.
+            total: slots in play from now on, those for rows to come included.
+            tokens: the last token of each slot.
+
+        Returns:
+            The last tokens of the first ``alive`` slots.
+        """
+        slots = self._alive.nonzero()[0]
+        by_length = slots[np.argsort(-self._column[slots], kind="stable")]
+        self._borders = _borders(total)
+        sources: list[int] = []
+        targets: list[int] = []
+        start = 0
+        for border in (*self._borders, total):
+            end = min(border, alive)
+            ranked = by_length[start:end]
+            here = (ranked >= start) & (ranked < end)
+            sources += ranked[~here].tolist()
+            targets += np.setdiff1d(np.arange(start, end), ranked[here], assume_unique=True).tolist()
+            start = end
+        if sources:
+            source, target = np.array(sources), np.array(targets)
+            from_here, to_there = self._put(source), self._put(target)
+            self._cache.move(from_here, to_there, int(self._column[source].max()))
+            self._seen.move(from_here, to_there)
             tokens = tokens.clone()
-            tokens[there] = tokens[here]
-            for state in (self._row, self._column, self._position, self._noise, self._alive):
+            tokens[to_there] = tokens[from_here]
+            for state in (self._row, self._column, self._position, self._noise):
                 state[target] = state[source]
-        self._alive[alive:] = False
+        self._alive[:alive], self._alive[alive:] = True, False
+        self._column[alive:] = 0
+        self._position[alive:] = 0
         self._in_play = alive
+        assert self._logits is not None
+        self._logits = self._logits[:alive]  # rows to come are added to those of the next step
         return tokens[:alive]
 
     def _put(self, values: np.ndarray) -> Tensor:
         """A copy on the model's device."""
         return torch.from_numpy(values.copy()).to(self._device)
+
+
+def _borders(slots: int) -> list[int]:
+    return [round(slots * share) for share in ZONES]

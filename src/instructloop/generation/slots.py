@@ -1,8 +1,9 @@
 """A key-value cache of slots: each row has its own next column, so that a finished row's place can go to a waiting prompt.
 
 A row's tokens lie in columns 0..length-1 of its slot. One decoding step writes one column a row and lets attention see the
-columns up to the longest row; what lies beyond a row's own length is masked. The library's models reach it through
-transformers' cache interface.
+columns up to the longest row; what lies beyond a row's own length is masked. Slots may be told apart in zones, each with a
+longest row of its own, so that short rows need not be read as far as the longest of all. The library's models reach the cache
+through transformers' cache interface.
 """
 
 import weakref
@@ -21,6 +22,14 @@ class KeysValues(NamedTuple):
 
     keys: Tensor
     values: Tensor
+
+
+class Zone(NamedTuple):
+    """Slots start..end-1, of which the longest row has ``longest`` columns."""
+
+    start: int
+    end: int
+    longest: int
 
 
 class PromptLayer(DynamicLayer):
@@ -99,8 +108,9 @@ class SlotCache(Cache):
         self.slots, self.capacity, self.dtype = slots, capacity, dtype
         self.rows, self.longest = slots, 1
         self.columns: Tensor = torch.zeros(slots, dtype=torch.long)
+        self.zones: tuple[Zone, ...] = (Zone(0, slots, 1),)
         self._places: dict[int, Tensor] = {}
-        self._mask: dict[int, Tensor] = {}
+        self._bias: dict[tuple[int, Zone], Tensor] = {}
         self._slot_layers = [SlotLayer(self) for _ in range(layers)]
         super().__init__(layers=list(self._slot_layers))
 
@@ -114,11 +124,12 @@ class SlotCache(Cache):
         for layer in self._slot_layers:
             layer.move(source, target, columns)
 
-    def begin(self, columns: Int[Tensor, "rows"], longest: int) -> None:
-        """Announce a step: slot r < rows writes column ``columns[r]``, and attention sees ``longest`` columns."""
-        self.columns, self.rows, self.longest = columns, len(columns), longest
+    def begin(self, columns: Int[Tensor, "rows"], zones: Sequence[Zone]) -> None:
+        """Announce a step: slot r < rows writes column ``columns[r]``; zones cover these slots in order."""
+        self.columns, self.rows, self.zones = columns, len(columns), tuple(zones)
+        self.longest = max(zone.longest for zone in zones)
         self._places.clear()
-        self._mask.clear()
+        self._bias.clear()
 
     def layer(self, index: int) -> SlotLayer:
         """One layer."""
@@ -135,28 +146,31 @@ class SlotCache(Cache):
         """True at the columns that a row holds, the one of this step included."""
         return torch.arange(self.longest, device=self.columns.device) <= self.columns[:, None]
 
-    def bias(self, heads: int, dtype: torch.dtype) -> Float[Tensor, "rows_heads 1 longest"]:
-        """The same as what is added to attention scores: 0 or the lowest number."""
-        if heads not in self._mask:
-            bias = torch.zeros((self.rows, self.longest), dtype=dtype, device=self.columns.device)
-            bias.masked_fill_(~self.visible(), torch.finfo(dtype).min)
-            self._mask[heads] = bias[:, None].expand(-1, heads, -1).reshape(self.rows * heads, 1, self.longest)
-        return self._mask[heads]
+    def bias(self, heads: int, zone: Zone) -> Float[Tensor, "zone_heads 1 columns"]:
+        """The same for attention scores of a zone, [slots * heads, 1, columns]: 0, or the lowest number to be added."""
+        if (heads, zone) not in self._bias:
+            rows = zone.end - zone.start
+            bias = torch.zeros((rows, heads, zone.longest), dtype=self.dtype, device=self.columns.device)
+            beyond = torch.arange(zone.longest, device=bias.device) > self.columns[zone.start : zone.end, None]
+            bias.masked_fill_(beyond[:, None], torch.finfo(self.dtype).min)
+            self._bias[heads, zone] = bias.view(rows * heads, 1, zone.longest)
+        return self._bias[heads, zone]
 
+    def attend(self, query: Float[Tensor, "rows heads width"], seen: KeysValues, scale: float) -> Float[Tensor, "rows heads_width"]:
+        """Attention of one query a row over what ``SlotLayer.write`` returned.
 
-def attend(query: Tensor, seen: KeysValues, bias: Tensor, scale: float) -> Float[Tensor, "rows heads_width"]:
-    """Attention of one query a row by two batched matrix products; on a CPU that beats the fused kernel, which is made for many queries.
+        It is two batched matrix products; on a CPU they beat the fused kernel, which is made for many queries.
 
-    Args:
-        query: [rows, heads, width]; query heads of one key head lie together.
-        seen: keys and values [rows, key heads, columns, width].
-        bias: [rows * key heads, 1, columns], see ``SlotCache.bias``.
-        scale: of the scores.
-    """
-    rows, heads, columns, width = seen.keys.shape
-    keys, values = (one.flatten(0, 1) for one in seen)
-    grouped = query.reshape(rows * heads, -1, width)
-    scores = torch.baddbmm(bias, grouped, keys.transpose(1, 2), alpha=scale)
-    weights = torch.softmax(scores, dim=-1)
-    assert weights.shape[2] == columns
-    return torch.bmm(weights, values).view(rows, -1)
+        Args:
+            query: query heads of one key head lie together.
+            seen: keys and values [rows, key heads, columns, width].
+            scale: of the scores.
+        """
+        heads, width = seen.keys.shape[1], seen.keys.shape[3]
+        mixed = []
+        for zone in self.zones:
+            keys, values = (one[zone.start : zone.end, :, : zone.longest].flatten(0, 1) for one in seen)
+            grouped = query[zone.start : zone.end].reshape(len(keys), -1, width)
+            weights = torch.baddbmm(self.bias(heads, zone), grouped, keys.transpose(1, 2), alpha=scale).softmax(-1)
+            mixed.append(torch.bmm(weights, values).view(zone.end - zone.start, -1))
+        return mixed[0] if len(mixed) == 1 else torch.cat(mixed)

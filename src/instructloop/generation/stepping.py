@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 from instructloop.generation.kv_cache import is_attention_only
 from instructloop.generation.lean import LeanStep
 from instructloop.generation.library import Library, StepFunction
-from instructloop.generation.slots import SlotCache
+from instructloop.generation.slots import SlotCache, Zone
 from instructloop.models import device_of, evaluating
 
 Kind = Literal["lean", "direct", "library", "none"]
@@ -102,6 +102,6 @@ def _through_slots(step: StepFunction, library: Library, ids: list[list[int]]) -
     for more in range(_STEPS):
         columns = torch.tensor(_LENGTHS, device=device)[order] + more
         tokens = torch.tensor([row[length + more] for row, length in zip(ids, _LENGTHS, strict=True)], device=device)[order]
-        cache.begin(columns, int(columns.max()) + 1)
+        cache.begin(columns, [Zone(0, 1, int(columns[0]) + 1), Zone(1, 3, int(columns[1:].max()) + 1)])
         collected.append(step(tokens, cache).float()[back])
     return torch.stack(collected)

@@ -9,7 +9,7 @@ from instructloop.generation import TorchEngine
 from instructloop.generation.graphs import StaticStep, static_shape
 from instructloop.generation.lean import LeanStep
 from instructloop.generation.library import Library, StepFunction
-from instructloop.generation.slots import SlotCache
+from instructloop.generation.slots import SlotCache, Zone
 from instructloop.generation.stepping import step_function
 from instructloop.testing import tiny_codec, tiny_model
 
@@ -22,7 +22,7 @@ PROMPTS = [Prompt(prompt=text) for text in ("hello there", "a", "what is the cap
 )
 def test_rows_and_columns_are_rounded_up_to_few_shapes_within_the_cache(rows: int, longest: int, shape: tuple[int, int]) -> None:
     cache = SlotCache(1, 11, 300, torch.float32)
-    cache.begin(torch.zeros(rows, dtype=torch.long), longest)
+    cache.begin(torch.zeros(rows, dtype=torch.long), [Zone(0, rows, longest)])
     assert static_shape(rows, cache) == shape
 
 

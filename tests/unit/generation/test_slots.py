@@ -22,7 +22,7 @@ from instructloop.data import TokenSequence, collate
 from instructloop.generation import Rollouts, TorchEngine
 from instructloop.generation.lean import LeanStep
 from instructloop.generation.library import Library
-from instructloop.generation.slots import KeysValues, SlotCache, attend
+from instructloop.generation.slots import KeysValues, SlotCache, Zone
 from instructloop.generation.stepping import narrowest_window, step_function
 from instructloop.models import completion_logprobs
 from instructloop.models.adapters import add_lora
@@ -207,14 +207,15 @@ def test_an_attention_chosen_by_the_user_stays() -> None:
     assert model.config._attn_implementation == before
 
 
-def test_attention_over_slots_is_softmax_attention() -> None:
+@pytest.mark.parametrize("zones", [[Zone(0, 2, 3)], [Zone(0, 1, 3), Zone(1, 2, 1)], [Zone(0, 1, 3), Zone(1, 2, 2)]])
+def test_attention_over_slots_is_softmax_attention(zones: list[Zone]) -> None:
     """Two rows of 3 and 1 columns, two query heads on each of two key heads; columns beyond a row's own are not seen."""
     generator = torch.Generator().manual_seed(0)
     keys, values = (torch.randn(2, 2, 3, 4, generator=generator) for _ in range(2))
     query = torch.randn(2, 4, 4, generator=generator)
     cache = SlotCache(1, 2, 8, torch.float32)
-    cache.begin(torch.tensor([2, 0]), 3)
-    mixed = attend(query, KeysValues(keys, values), cache.bias(2, torch.float32), 0.5).view(2, 4, 4)
+    cache.begin(torch.tensor([2, 0]), zones)
+    mixed = cache.attend(query, KeysValues(keys, values), 0.5).view(2, 4, 4)
     for row, columns in ((0, 3), (1, 1)):
         for head in range(4):
             scores = keys[row, head // 2, :columns] @ query[row, head] * 0.5
@@ -227,7 +228,7 @@ def test_slots_hold_what_was_filled_moved_and_written() -> None:
     prompts = KeysValues(torch.arange(16.0).view(2, 1, 4, 2), -torch.arange(16.0).view(2, 1, 4, 2))
     cache.fill(torch.tensor([0, 2]), [prompts], torch.tensor([1, 0]))
     cache.move(torch.tensor([2]), torch.tensor([1]), 4)
-    cache.begin(torch.tensor([4, 2]), 5)
+    cache.begin(torch.tensor([4, 2]), [Zone(0, 2, 5)])
     keys, values = cache.update(torch.full((2, 1, 1, 2), 7.0), torch.full((2, 1, 1, 2), 8.0), 0)
     assert keys.shape == (2, 1, 5, 2)
     assert keys[0, 0].tolist() == [[8, 9], [10, 11], [12, 13], [14, 15], [7, 7]]
@@ -236,6 +237,19 @@ def test_slots_hold_what_was_filled_moved_and_written() -> None:
     assert cache.visible().tolist() == [[True] * 5, [True, True, True, False, False]]
     assert cache.get_seq_length() == 4
     assert cache.get_mask_sizes(1, 0) == (5, 0)
+
+
+def test_two_slots_can_change_places() -> None:
+    cache = SlotCache(1, 2, 3, torch.float32)
+    cache.fill(
+        torch.tensor([0, 1]),
+        [KeysValues(torch.ones(2, 1, 2, 2), torch.tensor([[[[1.0]]], [[[2.0]]]]).expand(2, 1, 2, 2))],
+        torch.tensor([0, 1]),
+    )
+    cache.move(torch.tensor([0, 1]), torch.tensor([1, 0]), 2)
+    cache.begin(torch.tensor([2, 2]), [Zone(0, 2, 3)])
+    _, values = cache.update(torch.zeros(2, 1, 1, 2), torch.zeros(2, 1, 1, 2), 0)
+    assert values[:, 0, :, 0].tolist() == [[2, 2, 0], [1, 1, 0]]
 
 
 def test_no_tensor_of_a_rollout_has_batch_time_and_vocabulary() -> None:
