@@ -56,6 +56,8 @@ def supervised(
     counted = count_parameters(shape.config, scalar=scalar, rank=lora.rank, targets=lora.targets)
     parts = _permanent(counted.all, counted.trained, resolve_dtype(config.compute))
     work = replace(_pass(config.compute, lora, _groups(config, shape, workload), _batch_size(config), config.seed), scalar=scalar)
+    if isinstance(config, SFTConfig):
+        work = replace(work, dropout=config.dropout)
     phases = {"update": _update(shape, work, parts, counted.trained)}
     if isinstance(config, SFTConfig) and config.select_by == "rm_score":
         room = shape.context - config.sampling.max_new_tokens
@@ -177,7 +179,7 @@ def _update(shape: ModelShape, work: Pass, parts: Mapping[str, int], trained: in
 
 def _forward(shape: ModelShape, work: Pass, parts: Mapping[str, int]) -> Phase:
     """A pass without gradient."""
-    frozen = replace(work, trained=False, rank=0, checkpointing=False, accumulating=False)
+    frozen = replace(work, trained=False, rank=0, dropout=0.0, checkpointing=False, accumulating=False)
     needs = measure_pass(shape.config, frozen) or by_shape(shape, frozen)
     return Phase({"activations": needs.activations, "logits": needs.logits}, sum(parts.values()) + needs.peak)
 

@@ -23,6 +23,7 @@ from instructloop.data import TokenBatch, TokenSequence, collate
 from instructloop.models import logprobs, packing
 from instructloop.models.adapters import add_lora
 from instructloop.models.device import precision, set_compute_dtype
+from instructloop.models.load import set_dropout
 from instructloop.models.meter import MemoryMeter
 from instructloop.models.packing import Layout, lay_out
 from instructloop.models.quiet import quiet_transformers
@@ -65,6 +66,7 @@ class Pass:
         targets: what they adapt.
         checkpointing: activations are computed again in the backward pass.
         packing: ragged rows may be computed without their padding.
+        dropout: residual dropout, where the architecture has it.
         accumulating: gradients of an earlier pass of the step are there.
         reading: prompts are read for sampling: keys and values are kept, and the head sees the last position of each row.
     """
@@ -77,6 +79,7 @@ class Pass:
     targets: str = "all-linear"
     checkpointing: bool = False
     packing: bool = True
+    dropout: float = 0.0
     accumulating: bool = True
     reading: bool = False
 
@@ -158,7 +161,7 @@ def _with_layers(config: PreTrainedConfig, layers: int) -> PreTrainedConfig:
 
 def _run(config: PreTrainedConfig, work: Pass) -> PassNeeds:
     batch = work.batch()
-    layout = lay_out(batch) if work.packing and not work.reading else None
+    layout = lay_out(batch, share=not work.dropout) if work.packing and not work.reading else None
     if layout is not None:
         try:
             return _measure(config, work, batch, layout)
@@ -194,6 +197,7 @@ def _measure(config: PreTrainedConfig, work: Pass, batch: TokenBatch, layout: La
 
 def _laid_out(config: PreTrainedConfig, work: Pass) -> Any:
     """The model without memory."""
+    set_dropout(config, work.dropout)
     config.pad_token_id = None  # the library would look for it among ids that are not there, to warn
     with quiet_transformers(), torch.device("meta"):
         if work.scalar:

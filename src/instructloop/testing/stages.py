@@ -14,6 +14,7 @@ from instructloop.core.seeds import derive
 from instructloop.data.codec import TextCodec
 from instructloop.models.adapters import add_lora
 from instructloop.models.load import _settle as settle
+from instructloop.models.load import set_dropout
 from instructloop.models.scalar import ScalarModel
 from instructloop.rewards import LearnedReward
 from instructloop.runs import RunDir
@@ -123,9 +124,11 @@ Trained = PretrainConfig | SFTConfig | RewardModelConfig | PPOConfig
 
 
 def _causal(config: PreTrainedConfig, cfg: Trained, *, seed: int, trainable: bool = True) -> PreTrainedModel:
+    copy = type(config).from_dict(config.to_dict())
+    set_dropout(copy, cfg.dropout if isinstance(cfg, SFTConfig) else 0.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "stage_model"))
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        model: PreTrainedModel = AutoModelForCausalLM.from_config(copy, dtype=torch.float32)
     settled: PreTrainedModel = settle(model, model, cfg.compute, trainable=trainable)
     return settled
 
@@ -133,6 +136,7 @@ def _causal(config: PreTrainedConfig, cfg: Trained, *, seed: int, trainable: boo
 def _scalar(config: PreTrainedConfig, cfg: Trained, *, seed: int, trainable: bool = True) -> ScalarModel:
     copy = type(config).from_dict(config.to_dict())
     copy.num_labels = 1
+    set_dropout(copy, 0.0)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "stage_model"))
         classifier: PreTrainedModel = AutoModelForSequenceClassification.from_config(copy, dtype=torch.float32)
