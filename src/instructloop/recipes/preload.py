@@ -19,5 +19,5 @@ _MODULES = (
 for name in _MODULES:
     try:
         import_module(name)
-    except ImportError:  # without the train extra: the stage that needs it says so
+    except Exception:  # noqa: BLE001 - without the train extra, or with a broken one: the stage that needs it says so, with its traceback
         break
