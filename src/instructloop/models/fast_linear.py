@@ -126,19 +126,20 @@ def onednn_pays() -> bool:
 
 
 @cache
-@torch.device("cpu")  # models are also laid out under the device "meta", where nothing can be tried
 def onednn_works() -> bool:
     """Whether this torch has the operator and it multiplies correctly."""
     if not torch.backends.mkldnn.is_available() or not hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return False
-    x = torch.arange(-32.0, 32.0).reshape(4, 16)
-    weight, bias = torch.arange(128.0).reshape(8, 16) / 64, torch.arange(8.0)
-    expected = (x.double() @ weight.double().t() + bias.double()).float()
-    try:
-        found = product(x, weight, bias), product(x, weight.t().contiguous().t(), bias)
-    except RuntimeError:
-        return False
-    return all(torch.allclose(one, expected, rtol=1e-6, atol=1e-5) for one in found)
+    # models are also laid out under the device "meta", where nothing can be tried
+    with torch.device("cpu"):
+        x = torch.arange(-32.0, 32.0).reshape(4, 16)
+        weight, bias = torch.arange(128.0).reshape(8, 16) / 64, torch.arange(8.0)
+        expected = (x.double() @ weight.double().t() + bias.double()).float()
+        try:
+            found = product(x, weight, bias), product(x, weight.t().contiguous().t(), bias)
+        except RuntimeError:
+            return False
+        return all(torch.allclose(one, expected, rtol=1e-6, atol=1e-5) for one in found)
 
 
 class _Linear(torch.autograd.Function):

@@ -38,14 +38,12 @@ class FastLora(PeftLinear):  # type: ignore[misc]  # peft says nothing of its ty
 
 def speed_up_adapters(model: nn.Module) -> int:
     """Turn peft's layers over ``FastLinear`` and ``FastConv1D`` into ``FastLora``, in place; returns how many."""
-    changed = 0
-    if not fused_sum_works():
-        return changed
-    for module in model.modules():
-        if type(module) is PeftLinear and isinstance(module.base_layer, FastLinear | FastConv1D):
-            module.__class__ = FastLora
-            changed += 1
-    return changed
+    found = [m for m in model.modules() if type(m) is PeftLinear and isinstance(m.base_layer, FastLinear | FastConv1D)]
+    if not found or not fused_sum_works():
+        return 0
+    for module in found:
+        module.__class__ = FastLora
+    return len(found)
 
 
 def add_low_rank(
@@ -71,17 +69,18 @@ def product_plus(x: Float[Tensor, "... k"], weight: Float[Tensor, "n k"], other:
 
 
 @cache
-@torch.device("cpu")  # see onednn_works
 def fused_sum_works() -> bool:
     """Whether this torch has the product with a sum inside, and it leaves its arguments alone."""
     if not onednn_works() or "binary" not in torch.ops.mkldnn._linear_pointwise.overloads():
         return False
-    x, weight, other = torch.arange(32.0).reshape(2, 4, 4), torch.arange(24.0).reshape(6, 4) / 8, torch.arange(48.0).reshape(2, 4, 6)
-    try:
-        found = product_plus(x, weight, other)
-    except RuntimeError:
-        return False
-    return torch.allclose(found, x @ weight.t() + torch.arange(48.0).reshape(2, 4, 6)) and torch.equal(other.flatten(), torch.arange(48.0))
+    with torch.device("cpu"):  # see onednn_works
+        x, weight, other = torch.arange(32.0).reshape(2, 4, 4), torch.arange(24.0).reshape(6, 4) / 8, torch.arange(48.0).reshape(2, 4, 6)
+        expected, kept = x @ weight.t() + other, other.clone()
+        try:
+            found = product_plus(x, weight, other)
+        except RuntimeError:
+            return False
+        return torch.allclose(found, expected) and torch.equal(other, kept)
 
 
 class _LowRank(torch.autograd.Function):
