@@ -26,6 +26,7 @@ from instructloop.core.protocols import Judgement
 from instructloop.core.records import Prompt, Ranking
 from instructloop.data import TokenSequence, collate
 from instructloop.models.load import load_scalar
+from instructloop.rewards import LearnedReward
 from instructloop.runs import RunDir
 from instructloop.testing import Architecture, save_tiny, tiny_model, tiny_tokenizer
 from instructloop.training.ppo import run_ppo, train_ppo
@@ -177,6 +178,19 @@ def test_beside_a_rule_the_value_network_starts_at_zero(chain: tuple[Path, Path]
         assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-4)
 
 
+def test_a_named_value_model_starts_from_its_adapter_also_beside_a_rule(chain: tuple[Path, Path], tmp_path: Path) -> None:
+    base, rm = chain
+    rule = RewardSpec(name="length_band", args={"low": 2, "high": 5})
+    cfg = ppo_config(base, rm, reward=rule, value_model=str(rm), steps=2)
+    apart = run_ppo(cfg, tmp_path / "apart", prompts=PROMPTS)
+    together = run_ppo(replace(cfg, share_trunk=True), tmp_path / "together", prompts=PROMPTS)
+    assert rows(together)[0]["ppo/value_mean"] != 0
+    for mine, theirs in zip(rows(together), rows(apart), strict=True):
+        assert mine == pytest.approx(theirs, rel=1e-4, abs=1e-4)
+    parents = {row["role"]: row["path"] for row in json.loads((together / "lineage.json").read_text())["parents"]}
+    assert parents["value_adapter"].endswith("rm/adapter")
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning:transformers")  # peft asks for a name that transformers is giving up
 def test_the_adapter_of_a_reward_model_opens_with_plain_peft(chain: tuple[Path, Path]) -> None:
     base, rm = chain
@@ -206,6 +220,8 @@ def test_what_cannot_share_a_trunk_is_refused_with_the_remedy(chain: tuple[Path,
     with pytest.raises(ConfigError, match="no adapter/ directory") as refused:
         run_ppo(ppo_config(base, full, share_trunk=True), tmp_path / "b", prompts=PROMPTS)
     assert "--lora.rank" in str(refused.value.hint)
+    with pytest.raises(ConfigError, match="already in memory"):
+        run_ppo(ppo_config(base, rm, share_trunk=True), tmp_path / "d", prompts=PROMPTS, reward=LearnedReward(load_scalar(rm, CPU, seed=0)))
     spec = RewardSpec(name="model", args={"path": str(rm), "colour": "red"})
     with pytest.raises(ConfigError, match="colour"):
         run_ppo(ppo_config(base, rm, share_trunk=True, reward=spec), tmp_path / "c", prompts=PROMPTS)
