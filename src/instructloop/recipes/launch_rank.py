@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from instructloop.core.errors import InstructLoopError, RankLost
+from instructloop.core.errors import ConfigError, InstructLoopError, RankLost
 from instructloop.recipes.launch import Work, run_stage, settled
 from instructloop.recipes.progress import show_progress
 from instructloop.recipes.worker import Outcome, end_with_parent, redirect
@@ -107,7 +107,7 @@ def run_rank(work: Work, *, settle: bool = False) -> None:
     from instructloop.models.ranks import join, joined, leave
 
     ours = not torch.distributed.is_initialized()  # Ray makes the group itself
-    ranks = join() if ours else joined()
+    ranks = join(_backend(work)) if ours else joined()
     if settle:
         mine = settled(work).config if ranks.main else None
         work = replace(work, config=ranks.gather(mine)[0])
@@ -115,6 +115,25 @@ def run_rank(work: Work, *, settle: bool = False) -> None:
     run_stage(work)
     if ours:
         leave()
+
+
+def _backend(work: Work) -> str:
+    """NCCL where the stage computes on CUDA, else gloo.
+
+    Raises:
+        ConfigError: more processes on this machine than it has GPUs.
+    """
+    import torch
+
+    if work.config.compute.device not in {"auto", "cuda"} or not torch.cuda.is_available():
+        return "gloo"
+    here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+    if here > gpus:
+        raise ConfigError(
+            f"{here} processes are to share {gpus} GPU{'s' * (gpus != 1)}: each needs its own",
+            hint=f"--processes {gpus}, or --compute.device cpu",
+        )
+    return "nccl"
 
 
 def lost_contact(error: BaseException) -> bool:

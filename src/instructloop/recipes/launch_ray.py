@@ -52,9 +52,10 @@ def run_with_ray(work: Work, how: Launch) -> None:
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         resources = dict(how.resources_per_process)
+        gpus = work.config.compute.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
         scaling = ScalingConfig(
             num_workers=how.processes,
-            use_gpu=bool(resources.get("GPU")) if resources else ray.cluster_resources().get("GPU", 0) > 0,
+            use_gpu=bool(resources.get("GPU")) if resources else gpus,
             resources_per_worker=resources or None,
         )
         with tempfile.TemporaryDirectory(prefix="instructloop-ray-") as records:
@@ -73,8 +74,14 @@ def run_with_ray(work: Work, how: Launch) -> None:
 
 def _on_worker(config: Mapping[str, Any]) -> None:
     """What Ray calls in every process, inside the process group it has made."""
+    import torch
+    from ray.train.torch import get_device
+
     from instructloop.recipes.launch_rank import keep_log, run_rank
 
+    device = get_device()
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     work: Work = config["work"]
     os.chdir(work.directory)
     keep_log(work, int(os.environ["RANK"]))

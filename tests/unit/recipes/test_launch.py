@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from instructloop.config import SFTConfig, from_mapping
 from instructloop.core.errors import ConfigError, DataError, InstructLoopError, RankLost
 from instructloop.recipes import launch_local
 from instructloop.recipes.launch import Launch, RankCrashed, Work, launch, resuming
 from instructloop.recipes.launch_local import _Rank
-from instructloop.recipes.launch_rank import Beat, _position, lost_contact
+from instructloop.recipes.launch_rank import Beat, _backend, _position, lost_contact
 from instructloop.recipes.worker import Outcome
 
 WORK = Work(kind="sft", config=None, out=Path("runs/x"), resume=False, command="instructloop train sft --out runs/x")
@@ -95,6 +96,25 @@ def test_the_place_of_a_process_is_the_packages_own_line() -> None:
     where, waiting = _position(threading.main_thread().ident or 0)
     assert where.startswith("instructloop.recipes.launch_rank:")
     assert not waiting
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "backend"), [("cpu", 2, "gloo"), ("auto", 0, "gloo"), ("auto", 2, "nccl"), ("cuda", 4, "nccl"), ("auto", 1, None)]
+)
+def test_two_processes_use_nccl_if_each_has_a_gpu_of_its_own(
+    device: str, gpus: int, backend: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    work = Work(kind="sft", config=from_mapping(SFTConfig, {"compute": {"device": device}}), out=Path("x"), resume=False)
+    if backend is None:
+        with pytest.raises(ConfigError, match="2 processes are to share 1 GPU: each needs its own"):
+            _backend(work)
+    else:
+        assert _backend(work) == backend
 
 
 @pytest.mark.parametrize(
