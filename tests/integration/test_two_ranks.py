@@ -178,7 +178,7 @@ def train(name: str, forms: tuple[str, ...], rank: int, size: int, port: int) ->
         if rank == 0:
             Path(f"{name}-{sharding}-recorded.json").write_text(json.dumps(metrics))
     for kind in SETTINGS if size > 1 else ():
-        joined().by_main(lambda kind=kind: stop_earlier(Path(f"two-fsdp-{kind}"), Path(f"again-fsdp-{kind}")))
+        joined().by_main(partial(stop_earlier, Path(f"two-fsdp-{kind}"), Path(f"again-fsdp-{kind}")))
         run(kind, "fsdp", Path(f"again-fsdp-{kind}"), resume=True)
     if size > 1:
         Path(f"errors-{rank}.json").write_text(json.dumps(told_to_all()))

@@ -2,7 +2,8 @@
 
 Only decoder layers are split. Embeddings, the last norm and the head stay whole on every process and their gradients are summed like
 those of a replicated model: our passes call trunk and head apart, heads may share the embedding's matrix, and in a large model the layers
-are nearly everything. With adapters the frozen weights are split and the adapters stay whole.
+are nearly everything. With adapters the frozen weights are split and the adapters stay whole. PPO splits policy, value network and
+reference; a learned reward, which only reads and is kept in the compute precision, stays whole.
 
 A pass through split layers needs all processes at once. Training makes equally many passes everywhere (``Ranks.in_step``); everything
 without gradient (sampling, scoring, evaluation, saving) runs inside ``gathered``, where the layers are whole and no process waits.
