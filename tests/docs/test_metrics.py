@@ -86,6 +86,13 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         ),
         folder / "ppo",
     )  # fmt: skip
+    run_ppo(
+        PPOConfig(
+            model=base, prompts=demos, reward=RewardSpec(name="contains", args={"word": "a"}), steps=1, batch_size=4, minibatches=1,
+            sampling=SHORT, compute=ComputeConfig(device="cpu", dtype="bfloat16"),
+        ),
+        folder / "ppo_rescored",
+    )  # fmt: skip
     run_sample(SampleConfig(models=(base,), prompts=demos, sampling=SHORT, compute=CPU), folder / "sample")
     lines = [line for file in folder.glob("*/metrics.jsonl") for line in file.read_text(encoding="utf-8").splitlines()]
     return {name for line in lines for name in json.loads(line) if name != "step"}

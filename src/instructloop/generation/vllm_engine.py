@@ -132,12 +132,12 @@ class VllmEngine:
             ConfigError: a prompt and ``max_new_tokens`` do not fit into the model's context.
             DataError: there is no prompt, or limits do not fit the rows.
         """
+        if self.follow:
+            self.load_weights(self.model)  # before anything is refused: under FSDP all processes do this together
         if not prompts or n < 1:
             raise DataError(f"nothing to generate: {len(prompts)} prompts, {n} completions each")
         encoded = [tuple(self.codec.encode_prompt(prompt.prompt)) for prompt in prompts]
         check_room(max(map(len, encoded)), sampling, self.context)
-        if self.follow:
-            self.load_weights(self.model)
         ids = [encoded[row // n] for row in range(len(encoded) * n)]
         seeds = [derive(seed, "vllm", first_row + row) for row in range(len(ids))]
         endings = Endings(self.codec, sampling)

@@ -77,6 +77,10 @@ METRICS: Mapping[str, Metric] = {
     "ppo/ratio_min": Metric("smallest pi / pi_old", "above 0.1"),
     "ppo/ratio_max": Metric("largest pi / pi_old", "below 10"),
     "ppo/first_ratio_deviation": Metric("largest |ratio - 1| in the first minibatch, before any update", "below 1e-4 in fp32 (KILL-5)"),
+    "ppo/sampler_deviation": Metric(
+        "largest difference (nats) between a log-probability of the sampling pass and the policy's own score of it; where rollouts are scored again (bfloat16, vLLM)",
+        "below 1e-4 in fp32, some tenths in bfloat16",
+    ),
     "ppo/policy_loss": Metric("clipped surrogate loss (PPO eq. 7)", "near 0, without trend"),
     "ppo/explained_variance": Metric(
         "share of the returns' variance that the values foresaw", "rises above 0; at or below 0 for long is KILL-7"
@@ -138,6 +142,7 @@ PANELS: Mapping[str, tuple[Panel, ...]] = {
         Panel("KL of one update", ("approx_kl",), "nats a token", main=False),
         Panel("Ratio pi / pi_old", ("ratio_mean", "ratio_min", "ratio_max"), main=False),
         Panel("First ratio's deviation from 1", ("first_ratio_deviation",), main=False),
+        Panel("Sampling pass against rescoring", ("sampler_deviation",), "nats", main=False),
         Panel("Value loss", ("value_loss",), main=False),
         Panel("Gradient norms", ("grad_norm", "grad_norm_ppo", "grad_norm_ptx"), main=False),
         Panel("Pretraining term over PPO term", ("grad_norm_ratio",), main=False),

@@ -57,6 +57,8 @@ def roll_out(
 
         def mine() -> Scored | None:
             if first == end:
+                if isinstance(engine, VllmEngine) and engine.follow:
+                    engine.load_weights(engine.model)  # where weights are split, the others wait for this process's part
                 return None
             rollouts = engine.generate(prompts[first:end], n=1, sampling=sampling, seed=seed, first_row=first)
             return _on(Scored(rollouts, reward(rollouts)), torch.device("cpu"))
