@@ -1,10 +1,11 @@
 """One decoding step of a Llama-type model straight over its own modules, without the library's bookkeeping around them.
 
-Projections and MLPs are called as modules, so that adapters and replaced linear layers keep working. Whether a model is of
-this type is decided by experiment (``stepping``), not here: construction fails with AttributeError where a part is missing.
+Projections and MLPs are called as modules, so that adapters and replaced linear layers keep working; small plain ones that read
+the same input are joined. Whether a model is of this type is decided by experiment (``stepping``), not here: construction fails
+with AttributeError where a part is missing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,19 +19,24 @@ from instructloop.models.logprobs import TrunkAndHead
 _FIXED_ROTARY = {"default", "linear", "llama3", "yarn"}
 """Rotary embeddings whose table does not depend on the lengths in the batch."""
 
+_PLAIN_LINEAR = {"Linear", "FastLinear"}
+JOIN_BELOW = 1 << 18
+"""Weights of modules that are joined."""
+
 Norm = Callable[[Tensor], Tensor]
 
 
 class _Layer(NamedTuple):
     before_attention: Norm
     before_mlp: Norm
-    query: nn.Module
-    key: nn.Module
-    value: nn.Module
+    projections: tuple[nn.Module, ...]
+    """Query, key and value, or one module that gives all three side by side."""
     output: nn.Module
     query_norm: Norm | None
     key_norm: Norm | None
-    mlp: nn.Module
+    mlp: Callable[[Tensor], Tensor]
+    heads: int
+    key_heads: int
     width: int
     scale: float
 
@@ -69,12 +75,14 @@ class LeanStep:
         hidden = self._embed(tokens)
         for index, layer in enumerate(self._layers):
             normed = layer.before_attention(hidden)
-            query = layer.query(normed).view(rows, -1, layer.width)
-            key = layer.key(normed).view(rows, -1, layer.width)
+            projected = [one(normed) for one in layer.projections]
+            states = (projected[0] if len(projected) == 1 else torch.cat(projected, -1)).view(rows, -1, layer.width)
+            turning, value = states[:, : layer.heads + layer.key_heads], states[:, layer.heads + layer.key_heads :]
             if layer.query_norm is not None and layer.key_norm is not None:
-                query, key = layer.query_norm(query), layer.key_norm(key)
-            query, key = _rotate(query, cosines, sines), _rotate(key, cosines, sines)
-            seen = cache.layer(index).write(key, layer.value(normed))
+                turning = torch.cat((layer.query_norm(turning[:, : layer.heads]), layer.key_norm(turning[:, layer.heads :])), 1)
+            turned = _rotate(turning, cosines, sines)
+            query, key = turned[:, : layer.heads], turned[:, layer.heads :]
+            seen = cache.layer(index).write(key, value)
             hidden = hidden + layer.output(cache.attend(query.to(cache.dtype), seen, layer.scale))
             hidden = hidden + layer.mlp(layer.before_mlp(hidden))
         return self._head(self._norm(hidden))
@@ -91,19 +99,59 @@ def _layer(layer: Any) -> _Layer:
     if not getattr(attention, "use_rope", True):
         raise AttributeError("a layer without rotary embedding")
     normed = hasattr(attention, "q_norm")
+    projections = (attention.q_proj, attention.k_proj, attention.v_proj)
+    joined = _joined(projections)
+    width = int(attention.head_dim)
     return _Layer(
         before_attention=_norm_of(layer.input_layernorm),
         before_mlp=_norm_of(layer.post_attention_layernorm),
-        query=attention.q_proj,
-        key=attention.k_proj,
-        value=attention.v_proj,
+        projections=projections if joined is None else (joined,),
         output=attention.o_proj,
         query_norm=_norm_of(attention.q_norm) if normed else None,
         key_norm=_norm_of(attention.k_norm) if normed else None,
-        mlp=layer.mlp,
-        width=int(attention.head_dim),
+        mlp=_mlp(layer.mlp),
+        heads=int(attention.q_proj.out_features) // width,
+        key_heads=int(attention.k_proj.out_features) // width,
+        width=width,
         scale=float(attention.scaling),
     )
+
+
+def _mlp(mlp: Any) -> Callable[[Tensor], Tensor]:
+    """The MLP; a small gated one with its first two products in one."""
+    parts = [getattr(mlp, name, None) for name in ("gate_proj", "up_proj", "down_proj", "act_fn")]
+    joined = None if None in parts else _joined((mlp.gate_proj, mlp.up_proj))
+    if joined is None:
+        whole: Callable[[Tensor], Tensor] = mlp
+        return whole
+    down, activation, width = mlp.down_proj, mlp.act_fn, mlp.gate_proj.out_features
+
+    def gated(states: Tensor) -> Tensor:
+        both = joined(states)
+        result: Tensor = down(activation(both[:, :width]) * both[:, width:])
+        return result
+
+    return gated
+
+
+def _joined(modules: Sequence[nn.Module]) -> nn.Linear | None:
+    """One linear module for several that read the same input, or None where they are not plain, or large.
+
+    It holds a copy of their weights, so it lives no longer than the step: one call of ``generate``. A small product costs less
+    than calling it does; a large one would cost its copy.
+    """
+    kind = type(modules[0])
+    plain = [module for module in modules if isinstance(module, nn.Linear) and type(module) is kind and kind.__name__ in _PLAIN_LINEAR]
+    biased = {module.bias is not None for module in plain}
+    if len(plain) < len(modules) or len(biased) > 1 or sum(module.weight.numel() for module in plain) > JOIN_BELOW:
+        return None
+    weight = torch.cat([module.weight for module in plain])
+    joined = nn.Linear(weight.shape[1], weight.shape[0], bias=biased == {True}, device=torch.device("meta"))
+    joined.weight = nn.Parameter(weight, requires_grad=False)
+    if biased == {True}:
+        joined.bias = nn.Parameter(torch.cat([module.bias for module in plain]), requires_grad=False)
+    joined.__class__ = type(plain[0])
+    return joined
 
 
 def _norm_of(module: nn.Module) -> Norm:

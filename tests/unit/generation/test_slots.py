@@ -172,6 +172,16 @@ def test_greedy_with_a_repetition_penalty_equals_the_librarys(name: str) -> None
     assert rescored_difference(model, rollouts) < 1e-4
 
 
+@pytest.mark.parametrize("name", ["llama", "qwen2", "qwen3"])
+def test_joining_small_products_changes_no_row(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    engine = TorchEngine(MODELS[name], tiny_codec())
+    joined = engine.generate(PROMPTS, sampling=SAMPLING, seed=3)
+    monkeypatch.setattr("instructloop.generation.lean.JOIN_BELOW", 0)
+    apart = engine.generate(PROMPTS, sampling=SAMPLING, seed=3)
+    assert joined.batch.sequences() == apart.batch.sequences()
+    torch.testing.assert_close(joined.logprobs, apart.logprobs, atol=1e-5, rtol=1e-5)
+
+
 def test_which_step_a_model_takes_is_found_by_experiment() -> None:
     kinds = {name: getattr(step_function(Library(model), 64), "__name__", LeanStep.__name__) for name, model in MODELS.items()}
     assert kinds == {
