@@ -13,6 +13,7 @@ from instructloop.config import ComputeConfig, OptimizerConfig, PPOConfig, Sampl
 from instructloop.core.seeds import stream
 from instructloop.data import RankedGroup, TokenSequence, collate
 from instructloop.models import fast_linear, logprobs, packing
+from instructloop.models.compiling import set_compile
 from instructloop.models.fast_linear import speed_up
 from instructloop.models.logprobs import completion_logprobs
 from instructloop.models.packing import set_packing
@@ -26,7 +27,15 @@ from instructloop.training.sft_loss import accumulate_sft_gradient
 
 STEPS = 20
 OPTIMIZER = OptimizerConfig(lr=1e-3, schedule="constant")
-PLAIN: dict[str, Any] = {"matmul": "torch", "packing": "off", "share": True, "fused": False, "tokens": 4096, "checkpointing": False}
+PLAIN: dict[str, Any] = {
+    "matmul": "torch",
+    "packing": "off",
+    "share": True,
+    "fused": False,
+    "tokens": 4096,
+    "checkpointing": False,
+    "compile": False,
+}
 CHANGES = {
     "matmul": {"matmul": "onednn"},
     "packing": {"packing": "auto", "share": False},
@@ -67,6 +76,7 @@ def prepared(model: Any, settings: dict[str, Any]) -> Any:
     if settings["matmul"] == "onednn" and fast_linear.onednn_works():
         assert speed_up(model, "onednn") > 0
     set_packing(model, settings["packing"])
+    set_compile(model.trunk if isinstance(model, ScalarModel) else model.base_model, settings["compile"])
     if settings["checkpointing"]:
         getattr(model, "classifier", model).activation_checkpointing_enable()
     return model.train()
@@ -186,3 +196,11 @@ def test_the_curves_move_so_that_equality_means_something(stage: str, switches: 
     curve = _plain[stage]
     width = len(curve) // STEPS
     assert max(abs(curve[place] - curve[-width + place]) for place in range(width)) > 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's compiler warns of its own affairs
+@pytest.mark.parametrize("stage", STAGES)
+def test_twenty_compiled_steps_have_the_same_losses_and_norms(stage: str, switches: Callable[..., list[float]]) -> None:
+    found = switches(stage, {"compile": True, "matmul": "onednn"})
+    assert found == pytest.approx(switches(stage, {}), rel=1e-4, abs=1e-4)

@@ -95,6 +95,8 @@ def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """The bare operator: [..., k] x [n, k] -> [..., n], no gradients."""
+    if torch.compiler.is_compiling():
+        return _opaque_product(x, weight, bias)
     result: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return result
 
@@ -140,6 +142,17 @@ def onednn_works() -> bool:
         except RuntimeError:
             return False
         return all(torch.allclose(one, expected, rtol=1e-6, atol=1e-5) for one in found)
+
+
+@torch.library.custom_op("instructloop::product", mutates_args=())
+def _opaque_product(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """The operator for ``torch.compile``, which knows oneDNN's for frozen weights only and must leave this one alone."""
+    return product(x, weight, bias)
+
+
+@_opaque_product.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: ARG001  # the operator's signature
+    return x.new_empty((*x.shape[:-1], weight.shape[0]))
 
 
 class _Linear(torch.autograd.Function):

@@ -22,6 +22,7 @@ from transformers import (
 from instructloop.config import ComputeConfig
 from instructloop.core.errors import CheckpointError, ConfigError
 from instructloop.core.seeds import derive
+from instructloop.models.compiling import set_compile
 from instructloop.models.device import resolve_device, resolve_dtype, set_compute_dtype
 from instructloop.models.fast_linear import speed_up
 from instructloop.models.packing import set_packing
@@ -180,6 +181,7 @@ def _settle(model: Any, inner: PreTrainedModel, compute: ComputeConfig, *, train
         model.score_bias.data = model.score_bias.data.float()
     set_compute_dtype(model, dtype)
     set_packing(model, compute.packing)
+    set_compile(inner.base_model, compute.compile)
     allow_padding_without_mask()
     embedding = inner.get_input_embeddings()
     if isinstance(embedding, nn.Embedding):

@@ -21,6 +21,7 @@ from transformers import AttentionInterface
 from transformers.integrations import sdpa_attention
 
 from instructloop.data import TokenBatch, TokenSequence, collate
+from instructloop.models.compiling import last_hidden
 from instructloop.models.device import device_of, evaluating
 
 Packing = Literal["auto", "off"]
@@ -95,7 +96,7 @@ def hidden_at(
         lay_out(batch, share=not _drops(trunk), least_saving=LEAST_SAVING) if able and batch.tokens.shape[1] <= _window(trunk) else None
     )
     if layout is None:
-        hidden = trunk(input_ids=batch.tokens, use_cache=False).last_hidden_state
+        hidden = last_hidden(trunk, batch.tokens)
         place = rows * batch.tokens.shape[1] + columns
     else:
         hidden = packed_forward(trunk, layout)
