@@ -17,6 +17,7 @@ from instructloop.core.records import Demonstration, Ranking
 from instructloop.data import TokenSequence, collate, tokenize_demonstrations, tokenize_rankings
 from instructloop.formats import write_demonstrations, write_rankings
 from instructloop.models import load_scalar
+from instructloop.models.packing import set_packing
 from instructloop.runs.rundir import RunDir
 from instructloop.testing import ARCHITECTURES, Architecture, save_tiny, tiny_codec, tiny_model, tiny_tokenizer
 from instructloop.training.reward_model import run_reward_model
@@ -96,6 +97,7 @@ def test_every_architecture_ranks_eight_separable_groups_perfectly(
 
 def test_k_completions_of_a_prompt_cost_k_forward_passes(base: Callable[[Architecture], str]) -> None:
     model = load_scalar(base("llama"), ComputeConfig(device="cpu"), seed=0)
+    set_packing(model, "off")  # packed, all nine are one row
     seen: list[int] = []
     model.trunk.register_forward_hook(lambda _m, _a, kwargs, _o: seen.append(len(kwargs["input_ids"])), with_kwargs=True)
     group = list(tokenize_rankings([ranked("good?", 9)], tiny_codec(), 256))
