@@ -63,7 +63,9 @@ def test_ppo_ptx_follows_its_stored_curve(tmp_path: Path) -> None:
     stored = json.loads(GOLDEN.read_text())
     assert curve.keys() == stored.keys()
     for name, values in stored.items():
-        assert curve[name] == pytest.approx(values, rel=3e-2, abs=2e-3), name
+        # one token of 128 on the other side of the clip bound counts .0078: another order of additions moves two at the end
+        tolerance = 0.02 if name == "clip_fraction" else 2e-3
+        assert curve[name] == pytest.approx(values, rel=3e-2, abs=tolerance), name
 
 
 def test_the_stored_curve_learns() -> None:
