@@ -22,7 +22,8 @@ class FastLora(PeftLinear):  # type: ignore[misc]  # peft says nothing of its ty
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """The base layer's result plus those of the active adapters."""
         names = [name for name in self.active_adapters if name in self.lora_A]
-        if args or kwargs or self.disable_adapters or self.merged or not all(self._plain(name, x) for name in names):
+        special = args or kwargs or self.disable_adapters or self.merged or torch.compiler.is_compiling()
+        if special or not all(self._plain(name, x) for name in names):
             return super().forward(x, *args, **kwargs)
         result: Tensor = self.base_layer(x)
         for name in names:
