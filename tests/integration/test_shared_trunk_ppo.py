@@ -212,6 +212,8 @@ def test_what_cannot_share_a_trunk_is_refused_with_the_remedy(chain: tuple[Path,
         ppo_config(base, rm, share_trunk=True, lora=LoraConfig())
     with pytest.raises(ConfigError, match="cannot be another model"):
         ppo_config(base, rm, share_trunk=True, reference="elsewhere")
+    with pytest.raises(ConfigError, match="compiled again"):
+        ppo_config(base, rm, share_trunk=True, compute=ComputeConfig(device="cpu", compile=True))
     other = Path(save_tiny(str(tmp_path / "other"), tiny_model(seed=2), tiny_tokenizer()))
     with pytest.raises(ConfigError, match="other base weights") as refused:
         run_ppo(ppo_config(other, rm, share_trunk=True), tmp_path / "a", prompts=PROMPTS)

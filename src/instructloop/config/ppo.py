@@ -157,6 +157,11 @@ class PPOConfig:
             "ppo.share_trunk: the reference is the policy's own trunk, so ppo.reference cannot be another model",
             hint="leave ppo.reference empty, or leave share_trunk out",
         )
+        require(
+            not (self.share_trunk and self.compute.compile),
+            "ppo.share_trunk with compute.compile: a trunk whose adapters change at every pass would be compiled again and again",
+            hint="choose one of the two",
+        )
         require(self.sampling.temperature > 0, "ppo.sampling.temperature must be > 0: PPO learns from sampled noise")
         require(
             not self.sampling.truncated,
