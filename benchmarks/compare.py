@@ -25,6 +25,7 @@ from spent import grouped
 from spent import render as render_spent
 from table import Result, render, spread
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
 from useful_flops import per_episode, per_ranking, per_sampled_token, per_sft_token
 from workloads import (
     BATCH,
@@ -317,6 +318,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print, write; returns 1 if the two sides did not do the same work."""
     given = parse(arguments)
+    disable_progress_bar()
     place = Path(tempfile.mkdtemp(prefix="instructloop-bench-"))
     try:
         results, peaks, header = compare(given, place)
