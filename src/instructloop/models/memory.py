@@ -78,8 +78,9 @@ def estimate_memory(
     *,
     reward: ModelShape | None = None,
     value: ModelShape | None = None,
+    ranks: int = 1,
 ) -> Estimate:
-    """Memory of a stage on one device, the library's own needs (some 0.4 GiB on a CPU) not counted.
+    """Memory of a stage on the device of one process, the library's own needs (some 0.4 GiB on a CPU) not counted.
 
     Args:
         config: the stage.
@@ -87,11 +88,12 @@ def estimate_memory(
         workload: the lengths of the data; without it the longest rows that the configuration allows are counted.
         reward: PPO's reward model, where it differs.
         value: PPO's value network, where it differs from the reward model.
+        ranks: processes that share the batch, and with ``compute.sharding = "fsdp"`` the decoder layers.
     """
     if isinstance(config, PPOConfig):
-        parts, phases = ppo(config, shape, reward or shape, value or reward or shape, workload)
+        parts, phases = ppo(config, shape, reward or shape, value or reward or shape, workload, ranks)
     else:
-        parts, phases = supervised(config, shape, workload)
+        parts, phases = supervised(config, shape, workload, ranks)
     phase = max(phases, key=lambda name: phases[name].total)
     there = {name: size for name, size in parts.items() if name not in PASSING} | dict(phases[phase].terms)
     biggest = max(there, key=lambda name: there[name])

@@ -13,6 +13,8 @@ def advice_for(config: PretrainConfig | SFTConfig | RewardModelConfig | PPOConfi
     """
     if term in {"weights", "gradients", "optimizer", "average"}:
         return _of_weights(config, term)
+    if term in {"gathered", "copy"}:
+        return "a smaller model; or lora.rank = 16, whose adapters stay whole"
     if term == "kv_cache":
         return "a smaller max_prompt_tokens or sampling.max_new_tokens (shorter rows), or batch_size (fewer rows)"
     budget = config.compute.micro_batch_tokens

@@ -10,10 +10,10 @@ from instructloop.config import PPOConfig, PretrainConfig, RewardModelConfig, SF
 from instructloop.config.shared import ComputeConfig, LoraConfig
 from instructloop.data.batching import batch_at, grouped_micro_batches
 from instructloop.models.device import resolve_device, resolve_dtype
-from instructloop.models.probe import Pass, PassNeeds, Row, count_parameters, measure_pass
+from instructloop.models.probe import Parameters, Pass, PassNeeds, Row, count_parameters, measure_pass
 from instructloop.models.shapes import ModelShape, rollout_rows
 
-PASSING = frozenset({"gradients", "activations", "logits", "kv_cache", "copy"})
+PASSING = frozenset({"gradients", "activations", "logits", "kv_cache", "copy", "gathered"})
 """Terms that are not there all the time."""
 _MASTER_BYTES = 4  # trained weights, gradients, moments and averages are float32 in every compute precision
 _CHUNK_ELEMENTS = 1 << 24  # as models.logprobs
@@ -48,42 +48,47 @@ class Phase:
 
 
 def supervised(
-    config: PretrainConfig | SFTConfig | RewardModelConfig, shape: ModelShape, workload: Workload | None
+    config: PretrainConfig | SFTConfig | RewardModelConfig, shape: ModelShape, workload: Workload | None, ranks: int
 ) -> tuple[dict[str, int], dict[str, Phase]]:
     """Permanent terms and phases of a stage that trains one model."""
     lora = LoraConfig() if isinstance(config, PretrainConfig) else config.lora
     scalar = isinstance(config, RewardModelConfig)
     counted = count_parameters(shape.config, scalar=scalar, rank=lora.rank, targets=lora.targets)
-    parts = _permanent(counted.all, counted.trained, resolve_dtype(config.compute))
-    work = replace(_pass(config.compute, lora, _groups(config, shape, workload), _batch_size(config), config.seed), scalar=scalar)
+    dtype, split = resolve_dtype(config.compute), ranks if config.compute.sharding == "fsdp" else 1
+    parts = _permanent(counted, dtype, split)
+    batch = ceil(_batch_size(config) / ranks)
+    work = replace(_pass(config.compute, lora, _groups(config, shape, workload), batch, config.seed), scalar=scalar)
     if isinstance(config, SFTConfig):
         work = replace(work, dropout=config.dropout)
-    phases = {"update": _update(shape, work, parts, counted.trained)}
+    phases = {"update": _update(shape, work, parts, counted, split)}
     if isinstance(config, SFTConfig) and config.select_by == "rm_score":
         room = shape.context - config.sampling.max_new_tokens
         prompt = max(row.prompt for group in workload.groups for row in group) if workload else room
-        phases["rollout"] = _rollout(shape, config, parts, rows=config.selection_prompts, prompt=max(1, min(prompt, room)))
+        phases["rollout"] = _rollout(shape, config, parts, rows=ceil(config.selection_prompts / ranks), prompt=max(1, min(prompt, room)))
+        phases["rollout"] = _with_whole_layers(phases["rollout"], counted, dtype, split)
     return parts, phases
 
 
 def ppo(
-    config: PPOConfig, shape: ModelShape, reward: ModelShape, value: ModelShape, workload: Workload | None
+    config: PPOConfig, shape: ModelShape, reward: ModelShape, value: ModelShape, workload: Workload | None, ranks: int
 ) -> tuple[dict[str, int], dict[str, Phase]]:
     """Permanent terms and phases of PPO: policy and value network learn, reference and reward model stand still."""
     dtype, lora = resolve_dtype(config.compute), config.lora
     policy = count_parameters(shape.config, rank=lora.rank, targets=lora.targets)
     critic = count_parameters(value.config, scalar=True, rank=lora.rank, targets=lora.targets)
     learned = config.reward.name == "model"
-    parts = _permanent(policy.all, policy.trained, dtype)
-    for name, size in _permanent(critic.trained if config.share_trunk else critic.all, critic.trained, dtype).items():
+    split = ranks if config.compute.sharding == "fsdp" else 1
+    parts = _permanent(policy, dtype, split)
+    own = critic._replace(all=critic.trained, split=0) if config.share_trunk else critic
+    for name, size in _permanent(own, dtype, split).items():
         parts[name] += size
     if config.share_trunk:
         parts["weights"] += critic.trained * _MASTER_BYTES if learned else 0  # the reward model's adapter and head
     else:
-        parts["weights"] += policy.all * dtype.itemsize if lora.rank == 0 or config.reference else 0
+        parts["weights"] += _held(policy.all, policy.split, split) * dtype.itemsize if lora.rank == 0 or config.reference else 0
         parts["weights"] += count_parameters(reward.config, scalar=True).all * dtype.itemsize if learned else 0
     averaged = bool(config.ema_decay or config.ema_half_life)
-    parts["average"] = policy.trained * _MASTER_BYTES if averaged else 0
+    parts["average"] = _trained(policy, split) * _MASTER_BYTES if averaged else 0
 
     new = config.sampling.max_new_tokens
     room = max(1, shape.context - new)
@@ -91,27 +96,27 @@ def ppo(
     prompts = [row.length for group in workload.groups for row in group if row.length <= longest] if workload else []
     prompts = prompts or [longest]
     groups = tuple((Row(prompt, prompt + new),) for prompt in prompts)
-    minibatch = config.batch_size // config.minibatches
+    minibatch, episodes = ceil(config.batch_size / config.minibatches / ranks), ceil(config.batch_size / ranks)
     work = _pass(config.compute, lora, groups, minibatch, config.seed)
     critique = replace(work, scalar=True)
     phases = {
-        "rollout": _rollout(shape, config, parts, rows=config.batch_size, prompt=max(prompts)),
-        "value update": _update(value, critique, parts, critic.trained),
-        "policy update": _update(shape, work, parts, policy.trained),
-        "reference pass": _forward(shape, work, parts),
+        "rollout": _with_whole_layers(_rollout(shape, config, parts, rows=episodes, prompt=max(prompts)), policy, dtype, split),
+        "value update": _update(value, critique, parts, own, split),
+        "policy update": _update(shape, work, parts, policy, split),
+        "reference pass": _with_whole_layers(_forward(shape, work, parts), policy, dtype, split),
     }
     if averaged:  # the policy's own weights wait while the averaged ones are written
-        copy = policy.trained * _MASTER_BYTES
-        phases["publication"] = Phase({"copy": copy}, sum(parts.values()) + copy)
+        copy = _trained(policy, split) * _MASTER_BYTES
+        phases["publication"] = _with_whole_layers(Phase({"copy": copy}, sum(parts.values()) + copy), policy, dtype, split)
     if learned:
         scoring = replace(config.compute, micro_batch_tokens=_SCORING_TOKENS)
-        judged = _pass(scoring, lora, groups, config.batch_size, config.seed)
+        judged = _pass(scoring, lora, groups, episodes, config.seed)
         phases["reward pass"] = _forward(reward, replace(judged, scalar=True), parts)
     if config.ptx_coef > 0:
         text = ((Row(0, config.ptx_tokens),),)
         mixed = _pass(config.compute, lora, text, config.ptx_per_episode * minibatch, config.seed)
         # the gradient of PPO's own loss waits beside the one of the pretraining mix
-        phases["pretraining update"] = _update(shape, mixed, parts, policy.trained, waiting=policy.trained)
+        phases["pretraining update"] = _update(shape, mixed, parts, policy, split, waiting=_trained(policy, split))
     return parts, phases
 
 
@@ -158,22 +163,40 @@ def _pass(compute: ComputeConfig, lora: LoraConfig, groups: Sequence[Group], bat
     )
 
 
-def _permanent(parameters: int, trained: int, dtype: torch.dtype) -> dict[str, int]:
+def _held(numbers: int, layers: int, split: int) -> int:
+    """What one process holds of a model's numbers while its decoder layers are split over ``split`` processes."""
+    return numbers - layers + ceil(layers / split)
+
+
+def _trained(counted: Parameters, split: int) -> int:
+    """Trained numbers that one process holds; adapters stay whole."""
+    return _held(counted.trained, counted.split, split) if counted.trained == counted.all else counted.trained
+
+
+def _permanent(counted: Parameters, dtype: torch.dtype, split: int) -> dict[str, int]:
     """Terms of one trained model that are there all the time; what adapters leave frozen is in the compute precision."""
-    return {
-        "weights": trained * _MASTER_BYTES + (parameters - trained) * dtype.itemsize,
-        "optimizer": 2 * trained * _MASTER_BYTES,
-        "average": 0,
-    }
+    trained = _trained(counted, split)
+    frozen = 0 if counted.trained == counted.all else _held(counted.all - counted.trained, counted.split, split)
+    return {"weights": trained * _MASTER_BYTES + frozen * dtype.itemsize, "optimizer": 2 * trained * _MASTER_BYTES, "average": 0}
 
 
-def _update(shape: ModelShape, work: Pass, parts: Mapping[str, int], trained: int, *, waiting: int = 0) -> Phase:
+def _with_whole_layers(phase: Phase, counted: Parameters, dtype: torch.dtype, split: int) -> Phase:
+    """Passes without gradient gather the layers that are split."""
+    size = _MASTER_BYTES if counted.trained == counted.all else dtype.itemsize
+    gathered = (counted.split - ceil(counted.split / split)) * size
+    return Phase({**phase.terms, "gathered": gathered}, phase.total + gathered) if gathered else phase
+
+
+def _update(shape: ModelShape, work: Pass, parts: Mapping[str, int], counted: Parameters, split: int, *, waiting: int = 0) -> Phase:
     """A forward and backward pass, gradients included."""
     needs = measure_pass(shape.config, work) or by_shape(shape, work)
-    gradients = trained * _MASTER_BYTES
+    gradients = _trained(counted, split) * _MASTER_BYTES
     # a first pass makes the gradients itself, as it gives activations back
-    total = needs.peak + (gradients if work.accumulating else 0) + waiting * _MASTER_BYTES
+    total = needs.peak + (gradients if work.accumulating or split > 1 else 0) + waiting * _MASTER_BYTES
     terms = {"gradients": gradients + waiting * _MASTER_BYTES, "activations": needs.activations, "logits": needs.logits}
+    if split > 1:
+        terms["gathered"] = 3 * counted.layer * _MASTER_BYTES  # a layer, the one fetched meanwhile, and a gradient before it is shared out
+        total += terms["gathered"]
     return Phase(terms, sum(parts.values()) + total)
 
 

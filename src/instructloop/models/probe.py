@@ -19,6 +19,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from transformers.cache_utils import DynamicLayer
 
 from instructloop.config import LoraConfig
+from instructloop.core.errors import ConfigError
 from instructloop.data import TokenBatch, TokenSequence, collate
 from instructloop.models import logprobs, packing
 from instructloop.models.adapters import add_lora
@@ -28,6 +29,7 @@ from instructloop.models.meter import MemoryMeter
 from instructloop.models.packing import Layout, lay_out
 from instructloop.models.quiet import quiet_transformers
 from instructloop.models.scalar import ScalarModel
+from instructloop.models.sharding import decoder_layers
 
 _DEEPEST = 8
 """Deeper models are measured at two depths, and what a layer adds is continued."""
@@ -106,6 +108,10 @@ class Parameters(NamedTuple):
 
     all: int
     trained: int
+    split: int
+    """Of all, those that ``compute.sharding = "fsdp"`` splits over processes: decoder layers, without adapters."""
+    layer: int
+    """Of the largest decoder layer."""
 
 
 def count_parameters(config: PreTrainedConfig, *, scalar: bool = False, rank: int = 0, targets: str = "all-linear") -> Parameters:
@@ -117,9 +123,13 @@ def count_parameters(config: PreTrainedConfig, *, scalar: bool = False, rank: in
 def _counted(text: str, kind: Any, scalar: bool, rank: int, targets: str) -> Parameters:
     work = Pass(groups=(), scalar=scalar, rank=rank, targets=targets)
     model = _laid_out(_parse(text, kind), work)
-    return Parameters(
-        sum(value.numel() for value in model.parameters()), sum(value.numel() for value in model.parameters() if value.requires_grad)
-    )
+    trained = sum(value.numel() for value in model.parameters() if value.requires_grad)
+    try:
+        blocks = decoder_layers(model.trunk if scalar else model.base_model)
+    except ConfigError:
+        blocks = []
+    layers = [sum(value.numel() for value in block.parameters() if not (rank and value.requires_grad)) for block in blocks]
+    return Parameters(sum(value.numel() for value in model.parameters()), trained, sum(layers), max(layers, default=0))
 
 
 def measure_pass(config: PreTrainedConfig, work: Pass) -> PassNeeds | None:

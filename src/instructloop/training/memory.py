@@ -55,7 +55,7 @@ def announce_memory(
     except (OSError, ValueError, ConfigError):
         return None
     workload = _workload(cfg, codec, shape, demonstrations, rankings, prompts)
-    estimate = estimate_memory(cfg, shape, workload, reward=reward, value=value)
+    estimate = estimate_memory(cfg, shape, workload, reward=reward, value=value, ranks=int(os.environ.get("WORLD_SIZE", "1")))
     for line in estimate.summary().splitlines():
         logger.info("%s", line)
     check_room(cfg, estimate)

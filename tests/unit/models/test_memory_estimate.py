@@ -108,3 +108,28 @@ def test_what_cannot_run_without_numbers_is_estimated_from_its_shape() -> None:
     estimate = estimate_memory(PretrainConfig(compute=CPU), shape_of(config))
     assert estimate.parts["activations"] > 0
     assert estimate.peak > estimate.parts["weights"] * 4
+
+
+def test_processes_share_the_batch_and_with_fsdp_the_layers_too() -> None:
+    """Of a tied GPT-2 every process keeps embeddings, positions and the last norm; a quarter of the layers' weights, moments, gradients."""
+    shape = shape_of(tiny_config("gpt2", 260, hidden=128, layers=4))
+    whole = 260 * 128 + 256 * 128 + 2 * 128
+    layers = shape.parameters - whole
+    split = replace(CPU, sharding="fsdp")
+    parts = estimate_memory(SFTConfig(compute=split), shape, ranks=4).parts
+    held = whole + layers // 4
+    assert (parts["weights"], parts["optimizer"], parts["gradients"]) == (4 * held, 8 * held, 4 * held)
+    assert parts["gathered"] == 3 * (layers // 4) * 4
+    alone, shared = (estimate_memory(SFTConfig(batch_size=16, compute=CPU), shape, ranks=ranks) for ranks in (1, 16))
+    assert shared.parts["weights"] == alone.parts["weights"]
+    assert shared.parts["activations"] < alone.parts["activations"] / 2
+
+
+def test_a_split_policy_is_whole_while_it_samples() -> None:
+    shape = shape_of(tiny_config("gpt2", 260, hidden=128, layers=8))
+    cfg = PPOConfig(compute=replace(CPU, sharding="fsdp"))
+    one, two = (estimate_memory(cfg, shape, ranks=ranks) for ranks in (1, 2))
+    layers = shape.parameters - (260 * 128 + 256 * 128 + 2 * 128)
+    assert "gathered" not in one.parts
+    assert two.parts["gathered"] == layers // 2 * 4
+    assert two.parts["weights"] < one.parts["weights"]
