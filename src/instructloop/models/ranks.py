@@ -83,13 +83,18 @@ class Ranks:
         return matrix
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Sum ``.grad`` over the processes, in place; a parameter without one counts as zeros.
+        """Sum ``.grad`` over the processes, in place; where some have one and others none, none counts as zeros.
 
         Sharded parameters (DTensor) are left alone: FSDP2 has reduced them in the backward pass.
         """
         if self.size == 1:
             return
         plain = [parameter for parameter in parameters if parameter.requires_grad and not isinstance(parameter, DTensor)]
+        # what no process used keeps no gradient, as in one process: the optimizer passes it over
+        used = torch.tensor([parameter.grad is not None for parameter in plain], dtype=torch.uint8, device=_device())
+        with _together("the gradient"):
+            dist.all_reduce(used, op=dist.ReduceOp.MAX)
+        plain = [parameter for parameter, anywhere in zip(plain, used.tolist(), strict=True) if anywhere]
         for parameter in plain:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
