@@ -84,7 +84,7 @@ def test_the_command_line_overrides_the_file_and_nested_fields_are_dotted() -> N
 
 
 def test_truncated_sampling_is_refused_in_ppo() -> None:
-    with pytest.raises(ConfigError, match="top_k or top_p"):
+    with pytest.raises(ConfigError, match="top_k, top_p or repetition_penalty"):
         from_mapping(PPOConfig, {"sampling": {"top_p": 0.9}})
 
 
