@@ -26,6 +26,43 @@ JOIN_BELOW = 1 << 18
 Norm = Callable[[Tensor], Tensor]
 
 
+class RotaryTable:
+    """Rotary embeddings of all columns, computed once.
+
+    Args:
+        rotary: the library's module.
+        capacity: columns.
+        like: gives device and dtype.
+
+    Raises:
+        AttributeError: the embedding depends on more than the position.
+    """
+
+    def __init__(self, rotary: Any, capacity: int, like: Tensor) -> None:
+        if rotary.rope_type not in _FIXED_ROTARY:
+            raise AttributeError(f"rotary embedding of type {rotary.rope_type}")
+        positions = torch.arange(capacity, device=like.device)[None]
+        cosines, sines = rotary(torch.zeros(1, device=like.device, dtype=torch.float32), positions)
+        self._width = cosines.shape[-1]
+        half = self._width // 2
+        self._cosines: Float[Tensor, "capacity 1 width"] = cosines[0][:, None].to(like.dtype)
+        # x * cos + (-x2, x1) * sin, with the sign in the table instead of in the states
+        signed = torch.cat((-sines[0][:, :half], sines[0][:, half:]), -1)
+        self._sines: Float[Tensor, "capacity 1 width"] = signed[:, None].to(like.dtype)
+
+    def at(self, columns: Int[Tensor, "rows"]) -> Callable[[Tensor], Tensor]:
+        """What turns states [rows, heads, width] of these columns; a table narrower than they are leaves the rest alone."""
+        cosines, sines, width = self._cosines[columns], self._sines[columns], self._width
+
+        def turn(states: Tensor) -> Tensor:
+            part = states[..., :width]
+            swapped = torch.cat((part[..., width // 2 :], part[..., : width // 2]), -1)
+            turned = torch.addcmul(part * cosines, swapped, sines)
+            return turned if states.shape[-1] == width else torch.cat((turned, states[..., width:]), -1)
+
+        return turn
+
+
 class _Layer(NamedTuple):
     before_attention: Norm
     before_mlp: Norm
@@ -54,24 +91,13 @@ class LeanStep:
 
     def __init__(self, parts: TrunkAndHead, capacity: int) -> None:
         trunk: Any = parts.trunk
-        rotary = trunk.rotary_emb
-        if rotary.rope_type not in _FIXED_ROTARY:
-            raise AttributeError(f"rotary embedding of type {rotary.rope_type}")
         self._head, self._embed, self._norm = parts.head, trunk.embed_tokens, _norm_of(trunk.norm)
         self._layers = [_layer(layer) for layer in trunk.layers]
-        weight = self._embed.weight
-        positions = torch.arange(capacity, device=weight.device)[None]
-        cosines, sines = rotary(torch.zeros(1, device=weight.device, dtype=torch.float32), positions)
-        half = cosines.shape[-1] // 2
-        self._cosines: Float[Tensor, "capacity 1 width"] = cosines[0][:, None].to(weight.dtype)
-        # x * cos + (-x2, x1) * sin, with the sign in the table instead of in the states
-        signed = torch.cat((-sines[0][:, :half], sines[0][:, half:]), -1)
-        self._sines: Float[Tensor, "capacity 1 width"] = signed[:, None].to(weight.dtype)
+        self._rotary = RotaryTable(trunk.rotary_emb, capacity, self._embed.weight)
 
     def __call__(self, tokens: Int[Tensor, "rows"], cache: SlotCache) -> Float[Tensor, "rows V"]:
         """Logits after one more token a row."""
-        rows, columns = len(tokens), cache.columns
-        cosines, sines = self._cosines[columns], self._sines[columns]
+        rows, turn = len(tokens), self._rotary.at(cache.columns)
         hidden = self._embed(tokens)
         for index, layer in enumerate(self._layers):
             normed = layer.before_attention(hidden)
@@ -80,18 +106,12 @@ class LeanStep:
             turning, value = states[:, : layer.heads + layer.key_heads], states[:, layer.heads + layer.key_heads :]
             if layer.query_norm is not None and layer.key_norm is not None:
                 turning = torch.cat((layer.query_norm(turning[:, : layer.heads]), layer.key_norm(turning[:, layer.heads :])), 1)
-            turned = _rotate(turning, cosines, sines)
+            turned = turn(turning)
             query, key = turned[:, : layer.heads], turned[:, layer.heads :]
             seen = cache.layer(index).write(key, value)
             hidden = hidden + layer.output(cache.attend(query.to(cache.dtype), seen, layer.scale))
             hidden = hidden + layer.mlp(layer.before_mlp(hidden))
         return self._head(self._norm(hidden))
-
-
-def _rotate(states: Float[Tensor, "rows heads width"], cosines: Tensor, sines: Tensor) -> Float[Tensor, "rows heads width"]:
-    half = states.shape[-1] // 2
-    turned = torch.cat((states[..., half:], states[..., :half]), -1)
-    return torch.addcmul(states * cosines, turned, sines)
 
 
 def _layer(layer: Any) -> _Layer:

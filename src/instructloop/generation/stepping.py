@@ -11,12 +11,16 @@ from transformers import PreTrainedConfig
 
 from instructloop.generation.kv_cache import is_attention_only
 from instructloop.generation.lean import LeanStep
+from instructloop.generation.lean_gpt import LeanGPT2Step, LeanNeoXStep
 from instructloop.generation.library import Library, StepFunction
 from instructloop.generation.slots import SlotCache, Zone
 from instructloop.models import device_of, evaluating
+from instructloop.models.logprobs import TrunkAndHead
 
-Kind = Literal["lean", "direct", "library", "none"]
-_CANDIDATES: tuple[Kind, ...] = ("lean", "direct", "library")
+Kind = Literal["llama", "gpt2", "gpt_neox", "direct", "library", "none"]
+_CANDIDATES: tuple[Kind, ...] = ("llama", "gpt2", "gpt_neox", "direct", "library")
+LEAN: dict[Kind, Callable[[TrunkAndHead, int], StepFunction]] = {"llama": LeanStep, "gpt2": LeanGPT2Step, "gpt_neox": LeanNeoXStep}
+"""Steps that go over a model's modules themselves; they launch the same kernels whatever the values are."""
 _LENGTHS = (3, 5, 4)
 _STEPS = 2
 _kinds: WeakKeyDictionary[nn.Module, Kind] = WeakKeyDictionary()
@@ -49,10 +53,10 @@ def narrowest_window(config: PreTrainedConfig) -> int:
 def _of_kind(library: Library, kind: Kind, capacity: int) -> StepFunction | None:
     if kind == "none":
         return None
-    if kind == "lean":
+    if kind in LEAN:
         if library.parts is None:
             raise AttributeError("no trunk")
-        return LeanStep(library.parts, capacity)
+        return LEAN[kind](library.parts, capacity)
     if kind == "direct" and library.model.config._attn_implementation != "sdpa":
         raise AttributeError("an attention of the user's choice stays")
     return library.direct_step if kind == "direct" else library.step

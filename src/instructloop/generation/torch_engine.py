@@ -17,13 +17,12 @@ from instructloop.generation.decoding import PaddedDecoder
 from instructloop.generation.endings import Endings, check_room, row_limits
 from instructloop.generation.graphs import StaticStep
 from instructloop.generation.kv_cache import is_attention_only
-from instructloop.generation.lean import LeanStep
 from instructloop.generation.ledger import Ledger
 from instructloop.generation.library import Library
 from instructloop.generation.refilling import RefillingDecoder
 from instructloop.generation.requests import Request, StepDecoder
 from instructloop.generation.rollouts import FinishReason, Rollouts
-from instructloop.generation.stepping import step_function
+from instructloop.generation.stepping import LEAN, step_function
 from instructloop.models import compute_dtype, context_tokens, device_of, evaluating, precision
 from instructloop.models.memory import kv_width, rollout_rows
 
@@ -135,7 +134,7 @@ class TorchEngine:
         together = self.max_rows or self._rows_that_fit(request.capacity + 1)
         step = step_function(library, request.capacity)
         if step is not None:
-            if isinstance(step, LeanStep) and device_of(self.model).type == "cuda" and len(request.prompt_of) > 1:
+            if type(step) in LEAN.values() and device_of(self.model).type == "cuda" and len(request.prompt_of) > 1:
                 step = StaticStep(step, device_of(self.model))
             yield None, RefillingDecoder(library, step, request, together)
             return

@@ -6,7 +6,9 @@ from torch import Tensor
 from transformers import (
     AutoModelForCausalLM,
     BloomConfig,
+    CohereConfig,
     Gemma2Config,
+    GPTNeoXConfig,
     MambaConfig,
     MistralConfig,
     PreTrainedConfig,
@@ -61,7 +63,11 @@ def architectures() -> list[tuple[str, PreTrainedModel]]:
     others = {
         "qwen3": Qwen3Config(**SHAPE, head_dim=16),
         "bloom": BloomConfig(**TOKENS, hidden_size=32, n_layer=2, n_head=4),
+        "cohere": CohereConfig(**SHAPE, logit_scale=0.5),
         "gemma2": Gemma2Config(**SHAPE, head_dim=8),
+        "neox, one after the other": GPTNeoXConfig(
+            **TOKENS, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4, use_parallel_residual=False
+        ),
     }
     return known + [(name, model_of(config)) for name, config in others.items()]
 
@@ -183,14 +189,16 @@ def test_joining_small_products_changes_no_row(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_which_step_a_model_takes_is_found_by_experiment() -> None:
-    kinds = {name: getattr(step_function(Library(model), 64), "__name__", LeanStep.__name__) for name, model in MODELS.items()}
+    kinds = {name: getattr((step := step_function(Library(model), 64)), "__name__", type(step).__name__) for name, model in MODELS.items()}
     assert kinds == {
         "llama": "LeanStep",
-        "gpt2": "direct_step",
-        "gpt_neox": "direct_step",
+        "gpt2": "LeanGPT2Step",
+        "gpt_neox": "LeanNeoXStep",
+        "neox, one after the other": "LeanNeoXStep",
         "qwen2": "LeanStep",
         "qwen3": "LeanStep",
         "bloom": "step",  # its positions come from a mask of two dimensions
+        "cohere": "direct_step",  # its norms and its blocks side by side are its own
         "gemma2": "step",  # its attention is not the fused one
     }
 
@@ -208,7 +216,7 @@ def test_models_that_differ_from_a_llama_in_one_thing_are_told_apart() -> None:
 
 def test_an_attention_chosen_by_the_user_stays() -> None:
     model = model_of(MistralConfig(**SHAPE, sliding_window=None))
-    other = opinionated(tiny_model("gpt2"))
+    other = model_of(CohereConfig(**SHAPE))
     other.set_attn_implementation("eager")
     step = step_function(Library(other), 64)
     assert getattr(step, "__name__", "") == "step"
