@@ -110,7 +110,7 @@ def _inside_torchrun(work: Work, how: Launch) -> None:
         raise ConfigError(f"torchrun started {size} processes, --processes says {how.processes}", hint="leave --processes out")
     from instructloop.recipes.launch_rank import run_under_torchrun
 
-    run_under_torchrun(work)
+    run_under_torchrun(replace(work, command=f"torchrun ... -m {work.command}" if work.command else ""))
 
 
 def resuming(command: str) -> str:

@@ -80,6 +80,8 @@ def run_under_torchrun(work: Work) -> None:
         if not lost_contact(error):
             raise
         raise _lost(work, error) from error
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # nothing is left to unwind
 
 
 def keep_log(work: Work, index: int) -> None:
@@ -146,7 +148,8 @@ def lost_contact(error: BaseException) -> bool:
 
 
 def _lost(work: Work, error: BaseException) -> RankLost:
-    first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    said = str(error).partition(". This is typically")[0].strip()  # gloo goes on with advice
+    first = said.splitlines()[0] if said else type(error).__name__
     message = first if isinstance(error, RankLost) else f"rank {os.environ.get('RANK', '?')} lost contact with another process: {first}"
     return RankLost(message, hint=work.again)
 
