@@ -108,13 +108,23 @@ def _score(
     if temperature != 1:
         logits.div_(temperature)
     chosen = logits.gather(1, targets[:, None]).squeeze(1)
-    if logits.device.type != "cpu":
-        normalizer = logits.logsumexp(-1)
-        return chosen - normalizer, logits.sub_(normalizer[:, None]).exp_()
-    # torch's softmax on a CPU is faster than its exp or logsumexp; the likeliest token's probability, >= 1/V, gives the normalizer
+    normalize = _normalize_by_softmax if logits.device.type == "cpu" else _normalize_by_logsumexp
+    normalizer, probabilities = normalize(logits)
+    return chosen - normalizer, probabilities
+
+
+def _normalize_by_softmax(logits: Float[Tensor, "N V"]) -> tuple[Float[Tensor, "N"], Float[Tensor, "N V"]]:
+    """Ln of the sum of exp(logits), and probabilities in place; torch's softmax on a CPU is faster than its exp or logsumexp."""
     top = logits.amax(-1)
     probabilities = torch.softmax(logits, -1, out=logits)
-    return chosen - top + probabilities.amax(-1).log_(), probabilities
+    # the likeliest token's probability is at least 1/V: its logarithm is exact enough
+    return top - probabilities.amax(-1).log_(), probabilities
+
+
+def _normalize_by_logsumexp(logits: Float[Tensor, "N V"]) -> tuple[Float[Tensor, "N"], Float[Tensor, "N V"]]:
+    """The same for devices whose softmax may not write over its input."""
+    normalizer = logits.logsumexp(-1)
+    return normalizer, logits.sub_(normalizer[:, None]).exp_()
 
 
 def _multiply(x: Tensor, weight: Tensor, fast: bool, bias: Tensor | None = None) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from instructloop.models import fast_linear
+from instructloop.models import fast_linear, fused_head
 from instructloop.models.fast_linear import speed_up
 from instructloop.models.fused_head import fusible, head_logprobs
 
@@ -90,6 +90,16 @@ def test_under_autocast_the_product_is_bfloat16_and_the_softmax_float32() -> Non
     torch.testing.assert_close(result, expected, rtol=1e-6, atol=1e-6)
     result.sum().backward()
     assert head.weight.grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("spread", [0.1, 30.0])
+def test_both_ways_to_normalize_agree(spread: float) -> None:
+    logits = torch.randn(7, 300, generator=torch.Generator().manual_seed(0)) * spread
+    expected = logits.double().logsumexp(-1), logits.double().softmax(-1)
+    for normalize in (fused_head._normalize_by_softmax, fused_head._normalize_by_logsumexp):
+        normalizer, probabilities = normalize(logits.clone())
+        torch.testing.assert_close(normalizer.double(), expected[0], rtol=1e-6, atol=1e-5)
+        torch.testing.assert_close(probabilities.double(), expected[1], rtol=1e-4, atol=1e-7)
 
 
 def test_only_a_bare_linear_head_is_fused() -> None:
