@@ -10,6 +10,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from transformers import PreTrainedModel
 
 from instructloop.config import CheckpointConfig, ComputeConfig, LoraConfig, OptimizerConfig, PPOConfig, SampleConfig, SamplingConfig
 from instructloop.core.errors import ConfigError, DataError
+from instructloop.core.protocols import Judgement
 from instructloop.core.records import Prompt
 from instructloop.data import TextCodec
 from instructloop.generation import FinishReason, Rollouts, TorchEngine
@@ -85,6 +87,28 @@ def with_wide_heads(model: PreTrainedModel, width: int = 32) -> PreTrainedModel:
             state[name][:, columns] = value
     wide.load_state_dict(state)
     return wide.requires_grad_(False)
+
+
+def ppo_config(name: str, base: str, *, lora: int = 0, steps: int = 2) -> PPOConfig:
+    """A short run that moves the policy visibly."""
+    return PPOConfig(
+        engine="vllm" if name == "vllm" else "torch",
+        model=base,
+        steps=steps,
+        batch_size=64,
+        minibatches=4,
+        missing_eos="keep",
+        beta=0.0,
+        ema_decay=0.0,
+        ema_half_life=0.0,
+        sampling=SamplingConfig(max_new_tokens=16),
+        lora=LoraConfig(rank=lora),
+        optimizer=OptimizerConfig(lr=3e-2 if lora else 5e-3, schedule="constant"),
+        value_optimizer=OptimizerConfig(lr=3e-3, schedule="constant"),
+        compute=ComputeConfig(device="cpu"),
+        checkpoint=CheckpointConfig(every_steps=2),
+        warn_kl=1000.0,
+    )
 
 
 def printable_share(prompts: Sequence[Prompt], completions: Sequence[str]) -> list[float]:
@@ -269,24 +293,7 @@ def test_ppo_learns_from_the_rollouts_of_either_engine(name: str, lora: int, tmp
     Adapters of rank 4 move too little in two iterations to be asked for letters; both engines agree on how little.
     """
     base = save_tiny(str(tmp_path / "base"), tiny_model(seed=1, hidden=128), tiny_tokenizer())
-    cfg = PPOConfig(
-        engine="vllm" if name == "vllm" else "torch",
-        model=base,
-        steps=2,
-        batch_size=64,
-        minibatches=4,
-        missing_eos="keep",
-        beta=0.0,
-        ema_decay=0.0,
-        ema_half_life=0.0,
-        sampling=SamplingConfig(max_new_tokens=16),
-        lora=LoraConfig(rank=lora),
-        optimizer=OptimizerConfig(lr=3e-2 if lora else 5e-3, schedule="constant"),
-        value_optimizer=OptimizerConfig(lr=3e-3, schedule="constant"),
-        compute=ComputeConfig(device="cpu"),
-        checkpoint=CheckpointConfig(every_steps=2),
-        warn_kl=1000.0,
-    )
+    cfg = ppo_config(name, base, lora=lora)
     prompts = [Prompt(prompt=f"say {text}") for text in "abcdefgh"]
     run = run_ppo(cfg, tmp_path / "run", prompts=prompts, reward=printable_share)
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -303,6 +310,30 @@ def test_ppo_learns_from_the_rollouts_of_either_engine(name: str, lora: int, tmp
     with torch.no_grad():
         mass = [model(batch.tokens).logits.float().softmax(-1)[..., letters].sum(-1).mean().item() for model in (start, trained)]
     assert lora or mass[1] > mass[0] + 0.02, mass
+
+
+@pytest.mark.parametrize("name", ENGINES[1:])
+def test_a_stopped_run_goes_on_as_if_it_had_never_stopped(name: str, tmp_path: Path) -> None:
+    """The stop falls behind the last checkpoint; metrics are equal to the last bit."""
+    base = save_tiny(str(tmp_path / "base"), tiny_model(seed=1, hidden=128), tiny_tokenizer())
+    cfg = replace(ppo_config(name, base, steps=4), evaluate_every=1)
+    calls = 0
+
+    def stop_in_the_third_iteration(**_: object) -> Judgement:
+        nonlocal calls
+        calls += 1
+        if calls == 3:
+            raise KeyboardInterrupt
+        return Judgement()
+
+    def look_on(**_: object) -> Judgement:
+        return Judgement()
+
+    whole = run_ppo(cfg, tmp_path / "whole", prompts=PROMPTS, reward=printable_share, evaluators=[look_on])
+    with pytest.raises(KeyboardInterrupt):
+        run_ppo(cfg, tmp_path / "stopped", prompts=PROMPTS, reward=printable_share, evaluators=[stop_in_the_third_iteration])
+    resumed = run_ppo(cfg, tmp_path / "stopped", resume=True, prompts=PROMPTS, reward=printable_share, evaluators=[look_on])
+    assert (resumed / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
 
 
 @pytest.mark.parametrize("name", ENGINES[1:])
