@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from instructloop.config import ComputeConfig, LoraConfig, PPOConfig, PretrainConfig, RewardModelConfig, SamplingConfig, SFTConfig
-from instructloop.models import Workload, add_lora, estimate_memory, shape_of
+from instructloop.models import Workload, add_lora, estimate_memory, packing, shape_of
 from instructloop.models.memory import Row, rollout_rows
 from instructloop.models.memory_advice import advice_for
 from instructloop.testing import ARCHITECTURES, tiny_config, tiny_model
@@ -133,3 +133,12 @@ def test_a_split_policy_is_whole_while_it_samples() -> None:
     assert "gathered" not in one.parts
     assert two.parts["gathered"] == layers // 2 * 4
     assert two.parts["weights"] < one.parts["weights"]
+
+
+def test_an_estimate_draws_no_random_number_and_leaves_nothing_behind() -> None:
+    """Training after it must give the same bits as training without it."""
+    before, answer = torch.get_rng_state(), packing.lay_out
+    cfg = SFTConfig(dropout=0.1, compute=CPU, lora=LoraConfig(rank=2))
+    estimate_memory(cfg, shape_of(tiny_config("gpt2", 260)), Workload(groups=((Row(3, 9),), (Row(4, 30),))))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert packing.lay_out is answer
