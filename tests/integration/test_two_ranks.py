@@ -35,6 +35,8 @@ from instructloop.training.ppo_state import Learner
 from instructloop.training.ppo_update import Targets, ppo_epochs
 
 STEPS = 20
+SHORT = 6
+"""Steps of PPO with adapters, where policy and value network share one trunk."""
 CONTEXT = multiprocessing.get_context("forkserver")
 SETTINGS: dict[str, dict[str, Any]] = {
     "sft": {
@@ -174,6 +176,7 @@ def train(name: str, forms: tuple[str, ...], rank: int, size: int, port: int) ->
     for sharding in forms:
         for kind in SETTINGS:
             run(kind, sharding, Path(f"{name}-{sharding}-{kind}"))
+        run("ppo", sharding, Path(f"{name}-{sharding}-lora"), steps=SHORT, value_model="", share_trunk=True, lora={"rank": 4})
         metrics = recorded_ppo(sharding, Path(f"{name}-ddp-learner"))
         if rank == 0:
             Path(f"{name}-{sharding}-recorded.json").write_text(json.dumps(metrics))
@@ -243,11 +246,11 @@ def losses(folder: Path, run: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in (folder / run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("kind", [*SETTINGS, "recorded"])
+@pytest.mark.parametrize("kind", [*SETTINGS, "recorded", "lora"])
 @pytest.mark.parametrize("form", ["ddp", "fsdp"])
 def test_two_processes_report_the_numbers_of_one_in_twenty_steps(runs: Path, form: str, kind: str) -> None:
     alone, together = losses(runs, f"one-ddp-{kind}"), losses(runs, f"two-{form}-{kind}")
-    assert len(alone) == len(together) >= STEPS
+    assert len(alone) == len(together) >= (SHORT if kind == "lora" else STEPS)
     worst = ("", 0.0)
     for expected, found in zip(alone, together, strict=True):
         assert expected.keys() == found.keys()
@@ -257,7 +260,8 @@ def test_two_processes_report_the_numbers_of_one_in_twenty_steps(runs: Path, for
     assert worst[1] < 1e-3, worst
     for expected, found in zip(alone, together, strict=True):
         for name in (name for name in expected if name.endswith("loss")):
-            assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=1e-6), (kind, form, name)
+            # a policy loss is a sum that cancels to about 0
+            assert found[name] == pytest.approx(expected[name], rel=1e-4, abs=5e-6), (kind, form, name)
 
 
 def test_an_error_of_one_process_is_raised_on_all(runs: Path) -> None:
