@@ -29,7 +29,9 @@ STAGES: dict[str, tuple[StageConfig, Rows]] = {
     "sft, checkpointing": (replace(SFT, compute=replace(CPU, gradient_checkpointing=True)), ROWS),
     "sft, adapters": (replace(SFT, lora=LoraConfig(rank=4)), ROWS),
     "sft, bfloat16": (replace(SFT, compute=replace(CPU, dtype="bfloat16")), ROWS),
+    "sft, ragged rows": (SFT, replace(ROWS, ragged=True, completion_tokens=40)),
     "rm, pairs": (RM, ROWS),
+    "rm, K = 4, ragged rows": (RM, replace(ROWS, ragged=True, completion_tokens=40, completions=4)),
     "rm, K = 9": (replace(RM, batch_prompts=4), replace(ROWS, completions=9, count=8)),
     "ppo": (PPO, ROWS),
     "ppo-ptx": (replace(PPO, ptx_coef=1.0, pretrain_data="given"), ROWS),
@@ -42,10 +44,12 @@ def workload(cfg: StageConfig, rows: Rows) -> Workload | None:
     """The lengths of the rows that ``prepare`` makes."""
     if isinstance(cfg, PretrainConfig):
         return None
-    whole = Row(rows.prompt_tokens, rows.prompt_tokens + rows.completion_tokens)
     if isinstance(cfg, PPOConfig):
         return Workload(groups=((Row(rows.prompt_tokens, rows.prompt_tokens),),) * rows.count)
-    return Workload(groups=((whole,) * (rows.completions if isinstance(cfg, RewardModelConfig) else 1),) * rows.count)
+    together, prompt = (rows.completions if isinstance(cfg, RewardModelConfig) else 1), rows.prompt_tokens
+    return Workload(
+        groups=tuple(tuple(Row(prompt, prompt + rows.completion(row + k)) for k in range(together)) for row in range(rows.count))
+    )
 
 
 def measured_and_estimated(

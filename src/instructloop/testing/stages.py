@@ -34,6 +34,12 @@ class Rows:
     completions: int = 2
     """K of a ranking."""
     count: int = 64
+    ragged: bool = False
+    """Completions have a quarter to all of ``completion_tokens``."""
+
+    def completion(self, number: int) -> int:
+        """Tokens of a completion, EOS included."""
+        return max(2, self.completion_tokens * (1 + number % 4) // 4) if self.ragged else self.completion_tokens
 
 
 class Prepared:
@@ -61,7 +67,7 @@ def prepare(
         rankings = [
             Ranking(
                 prompt=_text(row, rows.prompt_tokens - 1),
-                completions=tuple(_text(row * rows.completions + k, rows.completion_tokens - 1) for k in range(rows.completions)),
+                completions=tuple(_text(row * rows.completions + k, rows.completion(row + k) - 1) for k in range(rows.completions)),
                 ranks=tuple(range(rows.completions)),
             )
             for row in range(rows.count)
@@ -76,7 +82,7 @@ def prepare(
     if isinstance(cfg, SFTConfig):
         add_lora(model, cfg.lora, seed=1)
         demonstrations = [
-            Demonstration(prompt=_text(row, rows.prompt_tokens - 1), completion=_text(row + 7, rows.completion_tokens - 1))
+            Demonstration(prompt=_text(row, rows.prompt_tokens - 1), completion=_text(row + 7, rows.completion(row) - 1))
             for row in range(rows.count)
         ]
 
