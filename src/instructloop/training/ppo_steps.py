@@ -26,6 +26,7 @@ from instructloop.models.adapters import has_adapters
 from instructloop.models.device import compute_dtype, evaluating, set_compute_dtype
 from instructloop.models.load import context_tokens
 from instructloop.models.logprobs import completion_logprobs
+from instructloop.models.packing import packing_of, set_packing
 from instructloop.models.ranks import ALONE, Ranks
 from instructloop.models.scalar import ScalarModel
 from instructloop.models.sharding import gathered
@@ -45,6 +46,7 @@ def frozen_reference(policy: PreTrainedModel, reference: PreTrainedModel | None)
     if frozen is None:
         frozen = deepcopy(policy)
         set_compute_dtype(frozen, compute_dtype(policy))
+        set_packing(frozen, packing_of(policy))
     return frozen.requires_grad_(False).eval()
 
 
