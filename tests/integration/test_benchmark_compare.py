@@ -32,6 +32,17 @@ def test_our_side_alone_fills_the_table(tmp_path: Path) -> None:
     assert str(tmp_path) not in text
 
 
+def test_the_gpu_benchmark_runs_on_a_cpu_in_small(tmp_path: Path) -> None:
+    """No GPU is at hand in CI: the same code on a toy model."""
+    arguments = [str(COMPARE.with_name("gpu.py")), "--shape", "micro", "--device", "cpu", "--steps", "2", "--out", str(tmp_path)]
+    done = subprocess.run([sys.executable, *arguments], env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    [file] = tmp_path.glob("micro_cpu_*.md")
+    lines = [line for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("- ")]
+    assert [line.split(":")[0] for line in lines] == ["- SFT", "- PPO-ptx"]
+    assert "tokens/s" in lines[0] and "episodes/s" in lines[1]
+
+
 @pytest.mark.slow
 def test_both_sides_find_the_same_losses(tmp_path: Path) -> None:
     peer = os.environ.get("INSTRUCTLOOP_PEER_PYTHON", "")
