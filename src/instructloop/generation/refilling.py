@@ -21,7 +21,7 @@ COMPACT_BELOW = 0.9
 """When nothing waits, rows are moved together when fewer than this share of the slots in play is alive."""
 ZONES = (1 / 8, 1 / 2)
 """Where the first zones of slots end: long rows lie before shorter ones. With lengths as they are in practice, attention reads
-a third less than over one zone, and moving rows from zone to zone costs a tenth of that."""
+a third less than over one zone, and moving rows from zone to zone costs a tenth of what that spares."""
 SAME_ZONE = 0.9
 """A zone whose longest row has this share of the columns of the one before it is joined to it."""
 PREFILL_TOKENS = 4096
