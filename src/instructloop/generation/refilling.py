@@ -116,11 +116,15 @@ class RefillingDecoder:
             end = min(border, self._in_play)
             if end <= start:
                 continue
-            longest = int(self._column[start:end].max()) + 1
+            columns = self._column[start:end]
+            longest = int(columns.max()) + 1
+            even = bool(columns.min() + 1 == longest)
             if zones and longest >= SAME_ZONE * zones[-1].longest:
-                zones[-1] = Zone(zones[-1].start, end, max(longest, zones[-1].longest))
+                before = zones[-1]
+                even = even and before.even and before.longest == longest
+                zones[-1] = Zone(before.start, end, max(longest, before.longest), even)
             else:
-                zones.append(Zone(start, end, longest))
+                zones.append(Zone(start, end, longest, even))
             start = end
         return zones
 

@@ -30,6 +30,8 @@ class Zone(NamedTuple):
     start: int
     end: int
     longest: int
+    even: bool = False
+    """Known to hold rows of one length, so that nothing needs a mask."""
 
 
 class PromptLayer(DynamicLayer):
@@ -171,6 +173,7 @@ class SlotCache(Cache):
         for zone in self.zones:
             keys, values = (one[zone.start : zone.end, :, : zone.longest].flatten(0, 1) for one in seen)
             grouped = query[zone.start : zone.end].reshape(len(keys), -1, width)
-            weights = torch.baddbmm(self.bias(heads, zone), grouped, keys.transpose(1, 2), alpha=scale).softmax(-1)
+            bias, use = (grouped[:1, :1, :1], 0) if zone.even else (self.bias(heads, zone), 1)  # a bias times 0 is not read
+            weights = torch.baddbmm(bias, grouped, keys.transpose(1, 2), alpha=scale, beta=use).softmax(-1)
             mixed.append(torch.bmm(weights, values).view(zone.end - zone.start, -1))
         return mixed[0] if len(mixed) == 1 else torch.cat(mixed)

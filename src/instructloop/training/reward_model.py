@@ -140,16 +140,15 @@ def train_reward_model(
     budget = cfg.compute.micro_batch_tokens
     clock = StepClock(run, "rm", steps)
     scores = None
+    model.train()  # once: what scores held-out rows puts it into evaluation mode and back
     for step in range(done + 1, steps + 1):
         # 2. The prompts of this step: a pure function of (seed, step).
         batch = [groups[row] for row in batch_at(step - 1, len(groups), cfg.batch_prompts, cfg.seed, epochs=cfg.epochs)]
         # 3. K forward passes a prompt; gradient of the mean over prompts of the mean over their strict pairs.
-        model.train()
         with dropout_stream(cfg.seed, step, ranks=ranks):
             stats = accumulate_ranking_gradient(
                 model, batch, codec.pad_id, budget, step=step, per_pair=cfg.pair_weighting == "per_pair", ranks=ranks
             )
-        model.eval()
         # 4. One AdamW step; cosine to 10 % (D6).
         lr = lr_at(step - 1, steps, cfg.optimizer)
         set_lr(optimizer, lr)
@@ -164,6 +163,7 @@ def train_reward_model(
         clock.tick(step, stats.tokens, metrics)
         last = {name: metrics[name] for name in ("loss", "accuracy")}
         commit_state(run, step, steps, cfg.checkpoint, state, extra={"last": last}, ranks=ranks)
+    model.eval()
     # 6. How often it agrees with rankings it never saw, beside the longer-wins rate.
     report = {}
     if held_out:

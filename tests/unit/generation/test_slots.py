@@ -225,7 +225,15 @@ def test_an_attention_chosen_by_the_user_stays() -> None:
     assert model.config._attn_implementation == before
 
 
-@pytest.mark.parametrize("zones", [[Zone(0, 2, 3)], [Zone(0, 1, 3), Zone(1, 2, 1)], [Zone(0, 1, 3), Zone(1, 2, 2)]])
+@pytest.mark.parametrize(
+    "zones",
+    [
+        [Zone(0, 2, 3)],
+        [Zone(0, 1, 3), Zone(1, 2, 1)],
+        [Zone(0, 1, 3), Zone(1, 2, 2)],
+        [Zone(0, 1, 3, even=True), Zone(1, 2, 1, even=True)],
+    ],
+)
 def test_attention_over_slots_is_softmax_attention(zones: list[Zone]) -> None:
     """Two rows of 3 and 1 columns, two query heads on each of two key heads; columns beyond a row's own are not seen."""
     generator = torch.Generator().manual_seed(0)
