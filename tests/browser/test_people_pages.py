@@ -53,6 +53,7 @@ def test_from_invitation_to_qualified(live_server: RunningServer, open_page: Cal
         applicant.get_by_role("button", name="Show what the team thinks").click()
         expect(applicant.locator("main .notice").first).to_be_visible()
         assert_accessible(applicant)
+        applicant.wait_for_load_state()  # or the end of this page's loading is taken for the next page's
         with applicant.expect_navigation():
             applicant.locator("main a.button").click()
     expect(applicant.get_by_role("heading", level=1)).to_have_text("Screening")
