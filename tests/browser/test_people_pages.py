@@ -47,13 +47,13 @@ def test_from_invitation_to_qualified(live_server: RunningServer, open_page: Cal
     expect(applicant.get_by_role("heading", level=1)).to_have_text("Guidelines")
     assert_accessible(applicant)
     applicant.get_by_role("button", name="I have read them").click()
+    expect(applicant.get_by_role("button", name="Show what the team thinks")).to_be_visible()
     while applicant.get_by_role("button", name="Show what the team thinks").count():
         for group in applicant.locator("fieldset").all():
             group.locator("input").first.check()
         applicant.get_by_role("button", name="Show what the team thinks").click()
         expect(applicant.locator("main .notice").first).to_be_visible()
         assert_accessible(applicant)
-        applicant.wait_for_load_state()  # or the end of this page's loading is taken for the next page's
         with applicant.expect_navigation():
             applicant.locator("main a.button").click()
     expect(applicant.get_by_role("heading", level=1)).to_have_text("Screening")
