@@ -56,7 +56,12 @@ class Workers:
 
     def receipts(self) -> list[str]:
         """Wait until all is done; every receipt that was printed."""
-        self.lines += self.process.communicate(timeout=300)[0].splitlines()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.close()
+        with self.process.stdout as rest:  # communicate() would lose what this stream has read ahead
+            self.lines += [line.strip() for line in rest]
+        assert self.process.wait(timeout=60) == 0
         assert [line for line in self.lines if line.startswith("error")] == []  # no "database is locked", nothing else
         return [line.split()[1] for line in self.lines if line.startswith("receipt")]
 
