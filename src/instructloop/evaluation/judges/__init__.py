@@ -1,0 +1,1 @@
+"""Language models as voters: both orders asked, position bias measured, every verdict kept (spec G2, labeling of comparisons)."""
