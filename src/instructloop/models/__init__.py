@@ -4,7 +4,7 @@ from instructloop.models.adapters import add_lora, has_adapters, plain_state_dic
 from instructloop.models.device import compute_dtype, device_of, evaluating, precision, resolve_device, resolve_dtype
 from instructloop.models.ema import EMA
 from instructloop.models.load import context_tokens, load_causal, load_scalar, load_tokenizer, new_llama, set_dropout
-from instructloop.models.logprobs import CompletionLogprobs, completion_logprobs, text_nll, trunk_and_head
+from instructloop.models.logprobs import CompletionLogprobs, TargetLogprobs, completion_logprobs, target_logprobs, text_nll, trunk_and_head
 from instructloop.models.memory import Estimate, ModelShape, Workload, estimate_memory, shape_of
 from instructloop.models.save import save_causal, save_scalar
 from instructloop.models.scalar import ScalarModel
@@ -16,6 +16,7 @@ __all__ = [
     "Estimate",
     "ModelShape",
     "ScalarModel",
+    "TargetLogprobs",
     "Workload",
     "add_lora",
     "completion_logprobs",
@@ -40,6 +41,7 @@ __all__ = [
     "save_state",
     "set_dropout",
     "shape_of",
+    "target_logprobs",
     "text_nll",
     "trunk_and_head",
 ]

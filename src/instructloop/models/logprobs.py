@@ -35,6 +35,13 @@ class CompletionLogprobs(NamedTuple):
     mask: Bool[Tensor, "B R"]
 
 
+class TargetLogprobs(NamedTuple):
+    """One number for each of N places."""
+
+    logprobs: Float[Tensor, "N"]
+    greedy: Bool[Tensor, "N"]
+
+
 class TrunkAndHead(NamedTuple):
     """A causal LM taken apart: logits = head(trunk(ids).last_hidden_state)."""
 
@@ -99,6 +106,39 @@ def text_nll(model: PreTrainedModel, blocks: Int[Tensor, "N L"]) -> Float[Tensor
     whole = TokenBatch(blocks, lengths, torch.zeros_like(lengths))
     logprobs, _ = _select(model, whole, rows, columns, blocks[:, 1:].reshape(-1), 1.0, False)
     return -logprobs.mean()
+
+
+@torch.no_grad()
+def target_logprobs(
+    model: PreTrainedModel, batch: TokenBatch, rows: Int[Tensor, "N"], columns: Int[Tensor, "N"], targets: Int[Tensor, "N"]
+) -> TargetLogprobs:
+    """Log-probability of ``targets[i]`` after ``batch.tokens[rows[i], :columns[i] + 1]``, and whether it is the likeliest token there.
+
+    The targets need not be in the batch, so that a text may be one token longer than the context.
+
+    Args:
+        model: a causal LM in evaluation mode.
+        batch: B rows; rows whose prompts agree are computed once.
+        rows: row of each place.
+        columns: its column.
+        targets: the token that follows.
+    """
+    device = device_of(model)
+    batch, rows, columns, targets = batch.to(device), rows.to(device), columns.to(device), targets.to(device)
+    parts = trunk_and_head(model)
+    with precision(model):
+        if parts is None:
+            return _best_and_chosen(None, _own_logits(model, batch.tokens, rows, columns), targets)
+        hidden = hidden_at(model, parts.trunk, batch, rows, columns)
+        width = max(1, CHUNK_ELEMENTS // _vocabulary(model, parts.head))
+        pieces = [_best_and_chosen(parts.head, one, ids) for one, ids in zip(hidden.split(width), targets.split(width), strict=True)]
+    return TargetLogprobs(torch.cat([piece.logprobs for piece in pieces]), torch.cat([piece.greedy for piece in pieces]))
+
+
+def _best_and_chosen(head: nn.Module | None, inputs: Tensor, targets: Int[Tensor, "N"]) -> TargetLogprobs:
+    logits = (inputs if head is None else head(inputs)).float()
+    chosen = logits.gather(-1, targets[:, None]).squeeze(-1)
+    return TargetLogprobs(chosen - logits.logsumexp(-1), logits.argmax(-1) == targets)
 
 
 def _select(
