@@ -15,6 +15,7 @@ from instructloop.core.seeds import stream
 from instructloop.evaluation.voters import AnyVoter, judge_all
 from instructloop.evaluation.votes import Vote
 from instructloop.formats.fields import prompt as read_prompt
+from instructloop.scoring.diversity import distinct_n
 from instructloop.stats import Interval, mean_interval, outcome, rate, win_rate
 
 Row = Mapping[str, Any]
@@ -174,12 +175,6 @@ def _flag(own: Mapping[tuple[int, int], Row], name: str, samples: int, seed: int
         return {"rate": 0.0, "low": 0.0, "high": 1.0, "n": 0}
     found = rate([value for value, _ in asked], [cluster for _, cluster in asked], samples=samples, seed=seed)
     return {"rate": found.value, "low": found.low, "high": found.high, "n": found.n, "clusters": found.clusters}
-
-
-def distinct_n(texts: Sequence[str], n: int = 2) -> float:
-    """Different n-grams of words over all n-grams (distinct-n); 0 where no text has n words."""
-    grams = [gram for words in (text.split() for text in texts) for gram in zip(*(words[start:] for start in range(n)), strict=False)]
-    return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def _descriptions(own: Mapping[tuple[int, int], Row], *, samples: int, seed: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ _REFUSAL_WINDOW_CHARS = 300
 _MIN_RESTATED_WORDS = 5
 _MIN_RESTATED_SHARE = 0.5
 
-_SOFTLY = r"(?:(?:really|simply|just|unfortunately|regrettably|respectfully|also|therefore|also|still|definitely|absolutely) )*"
+_SOFTLY = r"(?:(?:really|simply|just|unfortunately|regrettably|respectfully|also|therefore|still|definitely|absolutely|strictly) )*"
 _CANNOT = (
     rf"(?:{_SOFTLY}(?:can ?not|can't|could not|couldn't|will not|won't|would not|wouldn't|must not|should not|shouldn't)"
     rf"|(?:am|'m|are|'re|is|was) {_SOFTLY}(?:unable|not able|not allowed|not permitted|not programmed|not designed|not going|not willing"
@@ -22,7 +22,7 @@ _SERVICE = (
     r"(?:help|assist|provide|answer|comply|fulfil|fulfill|support|give|share|discuss|write|create|generate|engage|offer|teach|tell|explain"
     r"|recommend|advise|respond|participate|continue|do (?:that|this|so|it)|talk|describe|produce|complete|promote|encourage|endorse|speculate"
     r"|condone|facilitate|advocate|assisting|helping|providing|answering|sharing|writing|creating|generating|discussing|offering|giving"
-    r"|say|comment|make|show|list|suggest|entertain|process|carry|accommodate|go into|go along|be (?:able|part|used))"
+    r"|say|comment|make|show|list|suggest|entertain|process|carry|accommodate|satisfy|bring|access|condone|role-?play|browse|judge|endorse|grant|go into|go along|be (?:able|part|used))"
 )
 _REFUSALS = re.compile(
     "|".join(
@@ -31,7 +31,7 @@ _REFUSALS = re.compile(
             rf"\b(?:i|we)(?:'m| am|'re| are)? ?(?:must|have to|need to|will have to|'ll have to|will|'ll|am going to) {_SOFTLY}(?:decline|refuse|pass)\b",
             rf"\b(?:i|we) {_SOFTLY}(?:decline|refuse)(?: to\b|\.|,)",
             r"\bi(?:'m| am) (?:(?:so|very|really|truly) )?sorry,? (?:but )?(?:i |we |as an? |that(?:'s| is) (?:not|against))",
-            r"\bmy apologies,? but\b|\bi apologi[sz]e,? but\b",
+            r"\bmy apologies,? but\b|\bi apologi[sz]e(?: for [^.,]{0,40})?,? but\b",
             r"\b(?:not|isn't) something (?:that )?i(?:'m| am)? (?:can|able to|will|could|would|comfortable|willing)\b",
             (
                 r"\b(?:against|violates?|goes against|contrary to|outside) (?:my|our|the) (?:\w+ )?(?:guidelines|programming|polic(?:y|ies)|principles"
