@@ -1,22 +1,22 @@
-"""Judged completions into the tables of a comparison: win rates, mean scores, flags, groups, samples.
+"""Completions into the tables of a comparison, whoever votes: scores, verdicts on pairs, or votes of people.
 
-Answers to one prompt are not independent, so every interval resamples prompts, not rows. Ties count one half.
+Answers to one prompt are not independent, so every interval resamples prompts, not rows. Ties count one half. What the three kinds of voters share
+(win rates, leaderboard, length control, use cases) is made in ``ballots``.
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import combinations
 from typing import Any
 
-from instructloop.core.errors import DataError
+from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt, prompt_text
-from instructloop.core.seeds import stream
-from instructloop.evaluation.voters import AnyVoter, judge_all
+from instructloop.core.seeds import permutation, stream
+from instructloop.evaluation.ballots import Ballot, Tally, as_estimate, model_pairs
+from instructloop.evaluation.voters import AnyVoter, PairVoter, ReportingVoter, judge_all
 from instructloop.evaluation.votes import Vote
 from instructloop.formats.fields import prompt as read_prompt
 from instructloop.scoring.diversity import distinct_n
-from instructloop.stats import Interval, mean_interval, outcome, rate, win_rate
+from instructloop.stats import Interval, mean_interval, outcome, rate
 
 Row = Mapping[str, Any]
 SCHEMA_VERSION = 1
@@ -45,6 +45,7 @@ def compare(
     prompts: Sequence[Prompt] | None = None,
     *,
     voter_name: str = "voter",
+    baseline: str = "",
     samples: int = 2000,
     seed: int = 0,
     shown: int = 48,
@@ -56,42 +57,199 @@ def compare(
         voter: who decides.
         prompts: the prompts with their meta, where the voter needs it.
         voter_name: how tables call the voter.
+        baseline: the model that the others are first of all compared with; empty prefers none.
         samples: resamples behind each interval.
         seed: base seed of resampling and of the choice of shown samples.
         shown: prompts whose completions are kept in ``samples``.
     """
-    return tabulate(judge_rows(rows, voter, prompts), voter_name=voter_name, samples=samples, seed=seed, shown=shown)
+    if isinstance(voter, PairVoter):
+        return compare_pairs(rows, voter, prompts, voter_name=voter_name, baseline=baseline, samples=samples, seed=seed, shown=shown)
+    return tabulate(judge_rows(rows, voter, prompts), voter_name=voter_name, baseline=baseline, samples=samples, seed=seed, shown=shown)
 
 
-def tabulate(judged: Sequence[Row], *, voter_name: str, samples: int = 2000, seed: int = 0, shown: int = 48) -> dict[str, Any]:
+def tabulate(
+    judged: Sequence[Row], *, voter_name: str, baseline: str = "", samples: int = 2000, seed: int = 0, shown: int = 48
+) -> dict[str, Any]:
     """Tables from rows that already carry scores (``judge_rows``); the layout is that of ``eval/*.json`` (docs: run directory).
 
     Raises:
         DataError: there are no rows, or a model has not answered what the others have.
+        ConfigError: the baseline is none of the models.
     """
     by_model = _by_model(judged)
-    groups: dict[str, list[Row]] = defaultdict(list)
+    _check_baseline(baseline, list(by_model))
+    found = Tally(models=list(by_model), baseline=baseline, samples=samples, seed=seed).tables(_score_ballots(by_model))
+    cases: dict[str, list[Row]] = defaultdict(list)
     for row in judged:
         if row.get("use_case"):
-            groups[str(row["use_case"])].append(row)
+            cases[str(row["use_case"])].append(row)
+    for name, own in cases.items():
+        group = found["groups"].setdefault(name, {"n_prompts": len({row["prompt_id"] for row in own}), "wins": []})
+        group["scores"] = {model: _mean(_column(part, "score"), samples, seed) for model, part in _by_model(own).items()}
+    return {
+        **_head(voter_name, len({row["prompt_id"] for row in judged}), list(by_model)),
+        **found,
+        "scores": {name: _scores(own, samples=samples, seed=seed) for name, own in by_model.items()},
+        "descriptions": {name: _descriptions(own, samples=samples, seed=seed) for name, own in by_model.items()},
+        "samples": _samples(by_model, shown=shown, seed=seed),
+    }
+
+
+def _head(voter_name: str, n_prompts: int, models: Sequence[str]) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "comparison",
         "voter": voter_name,
-        "n_prompts": len({row["prompt_id"] for row in judged}),
-        "models": list(by_model),
-        "wins": _wins(by_model, samples=samples, seed=seed),
-        "scores": {name: _scores(own, samples=samples, seed=seed) for name, own in by_model.items()},
+        "n_prompts": n_prompts,
+        "models": list(models),
+    }
+
+
+def _check_baseline(baseline: str, models: Sequence[str]) -> None:
+    if baseline and baseline not in models:
+        raise ConfigError(f"the baseline {baseline!r} is none of the models", hint=f"models: {', '.join(models)}")
+
+
+def _score_ballots(by_model: Mapping[str, Mapping[tuple[int, int], Row]]) -> list[Ballot]:
+    """What scores say about every pair of models on every prompt and draw."""
+    return [
+        Ballot(
+            prompt=key[0],
+            a=a,
+            b=b,
+            win_a=outcome(one["score"], by_model[b][key]["score"]),
+            use_case=str(one["use_case"]) if one.get("use_case") else None,
+            characters_a=len(one["completion"]),
+            characters_b=len(by_model[b][key]["completion"]),
+        )
+        for a, b in model_pairs(list(by_model))
+        for key, one in by_model[a].items()
+    ]
+
+
+def compare_pairs(
+    rows: Sequence[Row],
+    voter: PairVoter,
+    prompts: Sequence[Prompt] | None = None,
+    *,
+    voter_name: str = "voter",
+    baseline: str = "",
+    samples: int = 2000,
+    seed: int = 0,
+    shown: int = 48,
+) -> dict[str, Any]:
+    """The whole table of a comparison by a voter that sees two completions at a time.
+
+    Args:
+        rows: as ``sample_models`` returns them; every model must have answered the same prompts equally often.
+        voter: who decides; a ``ReportingVoter``'s report becomes the table's ``judge``.
+        prompts: the prompts with their meta, where the voter needs it.
+        voter_name: how tables call the voter.
+        baseline: ask only about pairs with this model; empty asks about all pairs.
+        samples: resamples behind each interval.
+        seed: base seed of resampling, of who is shown first and of the choice of shown samples.
+        shown: prompts whose completions are kept in ``samples``.
+
+    Raises:
+        ConfigError: the baseline is none of the models.
+        DataError: there are no rows, a model has not answered what the others have, or the voter returned too few or too many verdicts.
+    """
+    verdicts = pair_verdicts(rows, voter, prompts, baseline=baseline, seed=seed)
+    table = tabulate_pairs(rows, verdicts, voter_name=voter_name, baseline=baseline, samples=samples, seed=seed, shown=shown)
+    return table | ({"judge": dict(voter.report())} if isinstance(voter, ReportingVoter) else {})
+
+
+def pair_verdicts(
+    rows: Sequence[Row], voter: PairVoter, prompts: Sequence[Prompt] | None = None, *, baseline: str = "", seed: int = 0
+) -> list[dict[str, Any]]:
+    """Ask a pair voter, each model first in half of its comparisons: rows that ``tabulate_pairs`` and ``read_votes`` understand.
+
+    Equal completions are not asked about: they tie.
+
+    Returns:
+        Per pair of models, prompt and draw ``{"prompt_id", "draw", "prompt", "use_case", "model_a", "model_b", "completion_a",
+        "completion_b", "win_a", "winner", "a_first", "note"}``; ``a_first`` is None where the voter asked both orders itself or was not asked.
+    """
+    by_model = _by_model(rows)
+    _check_baseline(baseline, list(by_model))
+    pairs = [pair for pair in model_pairs(list(by_model), baseline) if not baseline or pair[1] == baseline]
+    asked: list[tuple[str, str, tuple[int, int], bool]] = []
+    for a, b in pairs:
+        keys = [key for key, row in by_model[a].items() if row["completion"] != by_model[b][key]["completion"]]
+        first = {keys[place]: rank % 2 == 0 for rank, place in enumerate(permutation(len(keys), seed, "shown first", a, b))}
+        asked += [(a, b, key, first[key]) for key in keys]
+    shown = [
+        (by_model[a if a_first else b][key]["completion"], by_model[b if a_first else a][key]["completion"]) for a, b, key, a_first in asked
+    ]
+    questions = [_prompt_of(by_model[a][key]) if prompts is None else prompts[key[0]] for a, _, key, _ in asked]
+    found = voter.vote(questions, [first for first, _ in shown], [second for _, second in shown]) if asked else []
+    if len(found) != len(asked):
+        raise DataError(f"the voter returned {len(found)} verdicts for {len(asked)} pairs", hint="return one each, in order")
+    both_orders = isinstance(voter, ReportingVoter)
+    verdicts = {(a, b, key): (a_first, verdict) for (a, b, key, a_first), verdict in zip(asked, found, strict=True)}
+    result = []
+    for a, b in pairs:
+        for key, row in by_model[a].items():
+            a_first, verdict = verdicts.get((a, b, key), (None, None))
+            win = 0.5 if verdict is None else verdict.win_first if a_first else 1 - verdict.win_first
+            bad = verdict is not None and verdict.both_bad
+            result.append(
+                {
+                    "prompt_id": key[0],
+                    "draw": key[1],
+                    "prompt": row["prompt"],
+                    "use_case": row.get("use_case"),
+                    "model_a": a,
+                    "model_b": b,
+                    "completion_a": row["completion"],
+                    "completion_b": by_model[b][key]["completion"],
+                    "win_a": win,
+                    "winner": "both_bad" if bad else "a" if win > 0.5 else "b" if win < 0.5 else "tie",
+                    "a_first": None if both_orders else a_first,
+                    "note": "the same text" if verdict is None else verdict.note,
+                }
+            )
+    return result
+
+
+def tabulate_pairs(
+    rows: Sequence[Row],
+    verdicts: Sequence[Row],
+    *,
+    voter_name: str,
+    baseline: str = "",
+    samples: int = 2000,
+    seed: int = 0,
+    shown: int = 48,
+) -> dict[str, Any]:
+    """Tables from completions and the verdicts on their pairs (``pair_verdicts``)."""
+    by_model = _by_model(rows)
+    tells_bad = any(row["winner"] == "both_bad" for row in verdicts)
+    ballots = [
+        Ballot(
+            prompt=row["prompt_id"],
+            a=row["model_a"],
+            b=row["model_b"],
+            win_a=row["win_a"],
+            both_bad=row["winner"] == "both_bad" if tells_bad else None,
+            use_case=str(row["use_case"]) if row.get("use_case") else None,
+            characters_a=len(row["completion_a"]),
+            characters_b=len(row["completion_b"]),
+            a_first=row["a_first"],
+        )
+        for row in verdicts
+    ]
+    notes: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in verdicts:
+        if row["draw"] == 0:
+            kept = {name: row[name] for name in ("model_a", "model_b", "winner", "win_a", "note")}
+            notes[prompt_text(read_prompt(row["prompt"]))].append(kept)
+    return {
+        **_head(voter_name, len({row["prompt_id"] for row in rows}), list(by_model)),
+        **Tally(models=list(by_model), baseline=baseline, samples=samples, seed=seed).tables(ballots),
+        "scores": {},
         "descriptions": {name: _descriptions(own, samples=samples, seed=seed) for name, own in by_model.items()},
-        "groups": {
-            name: {
-                "n_prompts": len({row["prompt_id"] for row in own}),
-                "wins": _wins(_by_model(own), samples=samples, seed=seed),
-                "scores": {model: _mean(_column(part, "score"), samples, seed) for model, part in _by_model(own).items()},
-            }
-            for name, own in sorted(groups.items())
-        },
-        "samples": _samples(by_model, shown=shown, seed=seed),
+        "samples": [{**one, "verdicts": notes[one["prompt"]]} for one in _samples(by_model, shown=shown, seed=seed)],
     }
 
 
@@ -123,34 +281,6 @@ def _mean(column: tuple[Sequence[float], Sequence[int]], samples: int, seed: int
 def as_mean(interval: Interval) -> dict[str, Any]:
     """An interval in the layout of a score: ``mean`` beside low, high, n."""
     return {"mean": interval.value, "low": interval.low, "high": interval.high, "n": interval.n, "clusters": interval.clusters}
-
-
-def _wins(by_model: Mapping[str, Mapping[tuple[int, int], Row]], *, samples: int, seed: int) -> list[dict[str, Any]]:
-    rows = []
-    for b, a in combinations(by_model, 2):  # later models are asked whether they beat earlier ones
-        keys = list(by_model[a])
-        wins = [outcome(by_model[a][key]["score"], by_model[b][key]["score"]) for key in keys]
-        interval = win_rate(wins, [key[0] for key in keys], samples=samples, seed=seed)
-        rows += both_ways(a, b, interval)
-    return rows
-
-
-def both_ways(a: str, b: str, interval: Interval) -> list[dict[str, Any]]:
-    """A's win rate over B, and the same comparison seen from B."""
-    mirrored = replace(interval, value=1 - interval.value, low=1 - interval.high, high=1 - interval.low)
-    return [
-        {
-            "a": first,
-            "b": second,
-            "win_rate": found.value,
-            "low": found.low,
-            "high": found.high,
-            "n": found.n,
-            "clusters": found.clusters,
-            "ties": found.ties,
-        }
-        for first, second, found in ((a, b, interval), (b, a, mirrored))
-    ]
 
 
 def _scores(own: Mapping[tuple[int, int], Row], *, samples: int, seed: int) -> dict[str, Any]:
@@ -211,38 +341,53 @@ def _samples(by_model: Mapping[str, Mapping[tuple[int, int], Row]], *, shown: in
             "prompt": prompt_text(read_prompt(first[prompt_id, 0]["prompt"])),
             "use_case": first[prompt_id, 0].get("use_case"),
             "completions": {name: own[prompt_id, 0]["completion"] for name, own in by_model.items()},
-            "scores": {name: own[prompt_id, 0]["score"] for name, own in by_model.items()},
+            "scores": {name: own[prompt_id, 0]["score"] for name, own in by_model.items() if "score" in own[prompt_id, 0]},
         }
         for prompt_id in sorted(chosen[:shown])
     ]
 
 
-def compare_votes(votes: Sequence[Vote], *, samples: int = 2000, seed: int = 0, shown: int = 48) -> dict[str, Any]:
-    """The same tables from votes of people: every pair of models that was ever voted on, in order of appearance."""
+def compare_votes(
+    votes: Sequence[Vote], *, baseline: str = "", voter_name: str = "people", samples: int = 2000, seed: int = 0, shown: int = 48
+) -> dict[str, Any]:
+    """The same tables from votes of people: every pair of models that was ever voted on, in order of appearance.
+
+    Args:
+        votes: as ``read_votes`` returns them; texts, cohorts and ratings that they carry make further tables.
+        baseline: the model that the others are first of all compared with.
+        voter_name: how tables call the voters.
+        samples: resamples behind each interval.
+        seed: base seed of the resampling stream.
+        shown: prompts whose completions are kept in ``samples``.
+    """
     models = list(dict.fromkeys(name for vote in votes for name in (vote.model_a, vote.model_b)))
-    wins: list[dict[str, Any]] = []
-    for b, a in combinations(models, 2):
-        found = [
-            (vote.win_a if vote.model_a == a else 1 - vote.win_a, vote.key) for vote in votes if {vote.model_a, vote.model_b} == {a, b}
-        ]
-        if found:
-            interval = win_rate([value for value, _ in found], [key for _, key in found], samples=samples, seed=seed)
-            wins += both_ways(a, b, interval)
-    bad = sum(vote.both_bad for vote in votes)
+    _check_baseline(baseline, models)
+    likert = _likert(votes, models, samples=samples, seed=seed)
     return {
-        "schema_version": SCHEMA_VERSION,
-        "kind": "comparison",
-        "voter": "people",
-        **({"both_bad": {"votes": bad, "share": bad / len(votes), "n": len(votes)}} if bad else {}),
-        "n_prompts": len({vote.key for vote in votes}),
+        **_head(voter_name, len({vote.key for vote in votes}), models),
+        "n_votes": len(votes),
         "labelers": sorted({vote.labeler for vote in votes if vote.labeler}),
-        "models": models,
-        "wins": wins,
+        **Tally(models=models, baseline=baseline, samples=samples, seed=seed).tables([vote.ballot() for vote in votes]),
+        **({"likert": likert} if likert else {}),
         "scores": {},
         "descriptions": {},
-        "groups": {},
         "samples": _voted_samples(votes, shown),
     }
+
+
+def _likert(votes: Sequence[Vote], models: Sequence[str], *, samples: int, seed: int) -> dict[str, Any]:
+    """Mean overall quality (1 to 7) of each model that was rated."""
+    found = {}
+    for name in models:
+        rated = [
+            (value, vote.key)
+            for vote in votes
+            for model, value in ((vote.model_a, vote.likert_a), (vote.model_b, vote.likert_b))
+            if model == name and value is not None
+        ]
+        if rated:
+            found[name] = as_estimate(mean_interval([value for value, _ in rated], [key for _, key in rated], samples=samples, seed=seed))
+    return found
 
 
 def _voted_samples(votes: Sequence[Vote], shown: int) -> list[dict[str, Any]]:

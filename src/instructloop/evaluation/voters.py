@@ -6,7 +6,7 @@ A voter only ever sees a prompt and the text of a completion, never which model 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from transformers import AutoConfig
 
@@ -52,8 +52,45 @@ class Judge(Protocol):
         ...
 
 
-AnyVoter = Voter | Judge | Callable[[Sequence[Prompt], Sequence[str]], Sequence[float | Judged]]
-"""What callers may pass: an object with ``score`` or ``judge``, or a plain function of prompts and completions."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PairVerdict:
+    """What a voter thinks of two completions of one prompt."""
+
+    win_first: float
+    """1 if the first is better, 0 if the second is, 0.5 for a tie; in between where the voter is unsure or was asked more than once."""
+    both_bad: bool = False
+    """A tie in which neither is good enough; counted as a tie and told apart."""
+    note: str = ""
+    """Why, in the voter's words; kept beside the verdict."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.win_first <= 1:
+            raise DataError(f"a verdict's win_first must be in [0, 1], got {self.win_first}", hint="1: the first is better, 0.5: a tie")
+
+
+@runtime_checkable
+class PairVoter(Protocol):
+    """Compares two completions directly, without a score for each: a language model as judge, a person at a terminal.
+
+    A voter that asks in both orders itself says so by a method ``report() -> Mapping``, whose result goes into the table as ``judge``.
+    """
+
+    def vote(self, prompts: Sequence[Prompt], firsts: Sequence[str], seconds: Sequence[str], /) -> Sequence[PairVerdict]:
+        """One verdict for each prompt and its two completions, in order."""
+        ...
+
+
+@runtime_checkable
+class ReportingVoter(Protocol):
+    """A pair voter that asks both orders itself and tells how it fared (position bias, unreadable answers)."""
+
+    def report(self) -> Mapping[str, Any]:
+        """The layout of ``judge`` in a comparison table; asked after the last vote."""
+        ...
+
+
+AnyVoter = Voter | Judge | PairVoter | Callable[[Sequence[Prompt], Sequence[str]], Sequence[float | Judged]]
+"""What callers may pass: an object with ``score``, ``judge`` or ``vote``, or a plain function of prompts and completions."""
 
 
 def judge_all(voter: AnyVoter, prompts: Sequence[Prompt], completions: Sequence[str]) -> list[Judged]:
@@ -61,7 +98,10 @@ def judge_all(voter: AnyVoter, prompts: Sequence[Prompt], completions: Sequence[
 
     Raises:
         DataError: the voter returned too few or too many judgements, or a score that is not finite.
+        ConfigError: the voter compares pairs and has no score for one completion.
     """
+    if isinstance(voter, PairVoter):
+        raise ConfigError("this voter compares pairs and gives no scores", hint="use compare_pairs, or pass it to evaluate")
     if isinstance(voter, Judge):
         found: Sequence[float | Judged] = voter.judge(prompts, completions)
     elif isinstance(voter, Voter):

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from instructloop.core.errors import DataError
 from instructloop.stats.bootstrap import cluster_codes
 from instructloop.stats.resampling import resampled_sums
-from instructloop.stats.winrate import OUTCOMES
 
 RIDGE = 1e-3
 _MAX_STEPS = 200
@@ -30,7 +29,7 @@ class Votes:
     first: NDArray[np.intp]
     second: NDArray[np.intp]
     outcome: NDArray[np.float64]
-    """1 if the first model won, 0 if the second did, 0.5 for a tie (both bad counts as one)."""
+    """1 if the first model won, 0 if the second did, 0.5 for a tie (both bad counts as one); weighted verdicts lie in between."""
     cluster: NDArray[np.intp]
     clusters: int
 
@@ -68,11 +67,11 @@ def votes(first: Sequence[str], second: Sequence[str], outcome: Sequence[float],
     Args:
         first: a model's name per vote.
         second: the other model's name.
-        outcome: 1 if the first won, 0.5 for a tie or both bad, 0 if the second won.
+        outcome: 1 if the first won, 0.5 for a tie or both bad, 0 if the second won; a weighted verdict lies in between.
         clusters: the prompt of each vote, which intervals resample whole; None treats each vote as its own.
 
     Raises:
-        DataError: lists of different lengths, no votes, a model against itself, or another outcome.
+        DataError: lists of different lengths, no votes, a model against itself, or an outcome outside [0, 1].
     """
     if not len(first) == len(second) == len(outcome):
         raise DataError(
@@ -87,7 +86,7 @@ def votes(first: Sequence[str], second: Sequence[str], outcome: Sequence[float],
     result = np.asarray(outcome, dtype=np.float64)
     for wrong, message, hint in (
         (a == b, "compares a model with itself", "leave such votes out"),
-        (~np.isin(result, OUTCOMES), "has an outcome other than 0, 0.5 and 1", "a win of the first is 1, a tie 0.5, a loss 0"),
+        (~((result >= 0) & (result <= 1)), "has an outcome outside [0, 1]", "a win of the first is 1, a tie 0.5, a loss 0"),
     ):
         if wrong.any():
             at = int(np.flatnonzero(wrong)[0])

@@ -85,7 +85,7 @@ def leaderboard(
     Args:
         first: a model's name per vote.
         second: the other model's name.
-        outcome: 1 if the first won, 0.5 for a tie or both bad, 0 if the second won.
+        outcome: 1 if the first won, 0.5 for a tie or both bad, 0 if the second won; a weighted verdict lies in between.
         clusters: the prompt of each vote; None treats each vote as its own.
         anchor: a model pinned to strength 0 (Elo 1000); None pins the mean of all models. Intervals are then of differences to it.
         samples: resamples.

@@ -1,14 +1,14 @@
 """Win rates and other shares, ties as one half, with intervals that respect prompts."""
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
 
 from instructloop.core.errors import DataError
-from instructloop.stats.bootstrap import Interval, mean_interval
+from instructloop.stats.bootstrap import Interval, finite_values, mean_interval
 
 OUTCOMES = (0.0, 0.5, 1.0)
 
@@ -45,6 +45,76 @@ def win_rate(
         raise DataError(f"a comparison's outcome must be 0, 0.5 or 1, got {stranger!r}", hint="a win is 1, a tie 0.5, a loss 0")
     result = rate_interval(wins, clusters, samples=samples, seed=seed, level=level)
     return replace(result, ties=int(np.count_nonzero(np.asarray(wins) == 0.5)))
+
+
+def preference_rate(
+    preferences: Sequence[float],
+    clusters: Sequence[Hashable] | None = None,
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of weighted verdicts, as a judge gives them that is asked in both orders or tells its confidence; 0.5 exactly counts as a tie.
+
+    The same as ``win_rate`` where every verdict is 0, 0.5 or 1.
+
+    Args:
+        preferences: how much the first model is preferred, in [0, 1] per comparison.
+        clusters: the prompt of each comparison; None treats each as its own.
+        samples: resamples.
+        seed: base seed of the resampling stream.
+        level: coverage.
+
+    Raises:
+        DataError: a value outside [0, 1], or there are none.
+    """
+    stranger = next((value for value in preferences if not 0 <= value <= 1), None)
+    if stranger is not None:
+        raise DataError(f"a preference must be in [0, 1], got {stranger!r}", hint="1: the first is better; subtract 1 from a scale of 1..2")
+    result = rate_interval(preferences, clusters, samples=samples, seed=seed, level=level)
+    return replace(result, ties=int(np.count_nonzero(np.asarray(preferences) == 0.5)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightedRecord:
+    """Weighted verdicts of one model against a baseline, in the figures that public leaderboards print (all shares in percent)."""
+
+    win_rate: float
+    """100 times the mean preference."""
+    standard_error: float
+    """100 times the standard deviation (n - 1) of the preferences over sqrt(n): right only for one verdict a prompt."""
+    wins: int
+    """Preferences above one half."""
+    losses: int
+    ties: int
+    n: int
+    discrete_win_rate: float
+    """100 (wins + ties / 2) / n."""
+
+
+def weighted_record(preferences: Sequence[float]) -> WeightedRecord:
+    """The record of one model from its preferences over a baseline, one a prompt.
+
+    Args:
+        preferences: how much the model is preferred, in [0, 1] per prompt.
+
+    Raises:
+        DataError: a value outside [0, 1], or there are none.
+    """
+    array = finite_values(preferences)
+    if array.min() < 0 or array.max() > 1:
+        raise DataError(f"a preference must be in [0, 1], got values from {array.min():g} to {array.max():g}", hint="subtract 1 from 1..2")
+    wins, ties = int((array > 0.5).sum()), int((array == 0.5).sum())
+    return WeightedRecord(
+        win_rate=100 * float(array.mean()),
+        standard_error=100 * float(array.std(ddof=1)) / sqrt(array.size) if array.size > 1 else float("nan"),
+        wins=wins,
+        losses=array.size - wins - ties,
+        ties=ties,
+        n=array.size,
+        discrete_win_rate=100 * (wins + ties / 2) / array.size,
+    )
 
 
 def rate_interval(

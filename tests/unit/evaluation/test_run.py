@@ -131,7 +131,7 @@ def test_the_stage_writes_tables_completions_and_lineage(models: dict[str, str],
     assert table["sets"]["again"]["wins"] == table["wins"]
     people = json.loads((out / "eval/people.json").read_text())
     assert people["wins"][0] | {"low": 0.0, "high": 1.0} == {
-        "a": "base", "b": "sft", "win_rate": 0.0, "low": 0.0, "high": 1.0, "n": 1, "clusters": 1, "ties": 0,
+        "a": "base", "b": "sft", "win_rate": 0.0, "low": 0.0, "high": 1.0, "n": 1, "clusters": 1, "ties": 0, "both_bad": 0.0,
     }  # fmt: skip
     rows = [json.loads(line) for line in (out / "completions.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * 2 * 3

@@ -131,7 +131,7 @@ def _by_name(ballots: Sequence[tuple[int, int, float]]) -> dict[int, float]:
         (([], [], []), "no votes"),
         ((["a"], ["b"], [1.0, 0.0]), "1 first models, 1 second models and 2 outcomes"),
         ((["a", "b"], ["b", "b"], [1.0, 1.0]), r"vote 1 \('b' against 'b'\) compares a model with itself"),
-        ((["a"], ["b"], [0.7]), r"vote 0 .* outcome other than"),
+        ((["a"], ["b"], [1.2]), r"vote 0 .* outcome outside"),
     ],
 )
 def test_unusable_votes_are_refused(ballots: Ballots, message: str) -> None:
