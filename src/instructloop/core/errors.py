@@ -46,6 +46,14 @@ class RewardError(InstructLoopError):
     """A reward returned something unusable (NaN, wrong length) or raised."""
 
 
+class JudgeError(InstructLoopError, RuntimeError):
+    """A judging model cannot be asked: its endpoint is away, refuses, or answers nothing that can be used. Answers so far are kept."""
+
+
+class JudgeRefused(InstructLoopError):  # noqa: N818 - the name says what happened
+    """A judge's verdicts are not to be trusted (position bias), and nobody has said that they shall count all the same."""
+
+
 class MissingExtraError(InstructLoopError, ImportError):
     """An optional dependency is not installed; the hint is the pip command."""
 

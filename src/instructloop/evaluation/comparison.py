@@ -164,7 +164,7 @@ def pair_verdicts(
 ) -> list[dict[str, Any]]:
     """Ask a pair voter, each model first in half of its comparisons: rows that ``tabulate_pairs`` and ``read_votes`` understand.
 
-    Equal completions are not asked about: they tie.
+    Equal completions are not asked about: they tie. Pairs without a verdict that counts have no row.
 
     Returns:
         Per pair of models, prompt and draw ``{"prompt_id", "draw", "prompt", "use_case", "model_a", "model_b", "completion_a",
@@ -191,6 +191,8 @@ def pair_verdicts(
     for a, b in pairs:
         for key, row in by_model[a].items():
             a_first, verdict = verdicts.get((a, b, key), (None, None))
+            if verdict is not None and not verdict.counted:
+                continue
             win = 0.5 if verdict is None else verdict.win_first if a_first else 1 - verdict.win_first
             bad = verdict is not None and verdict.both_bad
             result.append(

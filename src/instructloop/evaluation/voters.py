@@ -62,6 +62,8 @@ class PairVerdict:
     """A tie in which neither is good enough; counted as a tie and told apart."""
     note: str = ""
     """Why, in the voter's words; kept beside the verdict."""
+    counted: bool = True
+    """False: no verdict could be had (a judge that can't be read); the pair is left out of every figure."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.win_first <= 1:
