@@ -71,9 +71,9 @@ _ABBREVIATIONS = frozenset(
 )
 _STOP = re.compile(r"""(?P<before>\S*?)(?P<mark>[.!?]+)(?P<close>["')\]}”’*_]*)(?=\s+(?P<next>\S)|\s*$)""")
 
-_APART = re.compile(r"""\.{2,}|--|[,:](?!\d)|[;@#$%&?!*"“”„‘’«»`\[\](){}<>]""")
+_APART = re.compile(r"""\.{2,}|--|[,:](?!\d)|[;@#$%&?!*"“”„‘’«»`—\[\](){}<>]""")
 _QUOTE = re.compile(r"(?<=[^'\s])'(?=\s|$)|(?<!\S)'(?!\s)|'(?=[A-Za-z]\b)(?!(?:[mtsdMTSD])\b)")
-_SHORT_FORM = re.compile(r"(?<=[^'\s])(?='(?:s|m|d|ll|re|ve)(?:\s|$))|(?<=[^'\s])(?=n't(?:\s|$))", re.IGNORECASE)
+_SHORT_FORM = re.compile(r"(?<=[^'\s])(?='(?:s|m|d|ll|re|ve)\.?(?:\s|$))|(?<=[^'\s])(?=n't\.?(?:\s|$))", re.IGNORECASE)
 _TWO_WORDS = re.compile(r"\b(CAN)(?=NOT\b)|\b(GIM|LEM)(?=ME\b)|\b(GON|WAN)(?=NA\b)|\b(GOT)(?=TA\b)")
 
 

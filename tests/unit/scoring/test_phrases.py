@@ -113,5 +113,5 @@ def test_lines_of_a_list_are_counted() -> None:
 
 
 def test_the_longest_common_run_counts_consecutive_words() -> None:
-    assert longest_common_run("a b c d e".split(), "x b c d y a".split()) == 3
+    assert longest_common_run(["a", "b", "c", "d", "e"], ["x", "b", "c", "d", "y", "a"]) == 3
     assert longest_common_run([], ["a"]) == 0
