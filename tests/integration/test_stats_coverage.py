@@ -7,18 +7,24 @@ import pytest
 
 from instructloop.stats import (
     Interval,
+    Leaderboard,
     Reliability,
     Resampling,
     cohen_kappa,
     fleiss_kappa,
     gwet_ac1,
     krippendorff_alpha,
+    leaderboard,
+    length_controlled,
     mean_tau_b,
     pairwise_agreement,
+    preference_rate,
     strength_difference,
     votes,
     win_rate,
 )
+from instructloop.stats.bradley_terry import strengths
+from instructloop.stats.length_control import fit
 from instructloop.stats.reliability import MISSING, Ratings
 
 Bounds = tuple[float, float]
@@ -96,6 +102,73 @@ def _strength_study(random: np.random.Generator, seed: int) -> Bounds:
     return _bounds(strength_difference(ballots, "a", "b", samples=SAMPLES, seed=seed))
 
 
+# --- the same by voters: 60 prompts, every pair of the 4 models voted on by 3 labelers, who share how good each answer is
+
+
+def _voted_strength_study(random: np.random.Generator, seed: int) -> Bounds:
+    shift = random.normal(scale=0.7, size=(60, 4))[:, None, :]
+    better = 1 / (1 + np.exp(-(THETA[FIRST] - THETA[SECOND] + shift[..., FIRST] - shift[..., SECOND])))
+    outcome = (random.random((60, 3, 6)) < better).astype(float)
+    names, prompts = np.array(["a", "b", "c", "d"]), np.repeat(np.arange(60), 18)
+    first, second = np.tile(names[FIRST], 180).tolist(), np.tile(names[SECOND], 180).tolist()
+    return _bounds(_strength_of("a", leaderboard(first, second, outcome.ravel().tolist(), prompts.tolist(), samples=SAMPLES, seed=seed)))
+
+
+def _strength_of(model: str, board: Leaderboard) -> Interval:
+    return next(line.strength for line in board.standings if line.model == model)
+
+
+def _voted_strength_truth() -> float:
+    """Answers differ from prompt to prompt, which draws every share towards one half: so the strengths of very many votes."""
+    shift = np.random.default_rng(3).normal(scale=0.7, size=(400_000, 4))
+    better = 1 / (1 + np.exp(-(THETA[FIRST] - THETA[SECOND] + shift[:, FIRST] - shift[:, SECOND])))
+    wins = np.zeros((4, 4))
+    wins[FIRST, SECOND], wins[SECOND, FIRST] = better.sum(axis=0), (1 - better).sum(axis=0)
+    return float(strengths(wins[None])[0, 0])
+
+
+# --- length control: 100 prompts, 3 labelers each, who like length; answers of a prompt have one length ratio and one quality
+
+
+def _length_study(random: np.random.Generator, seed: int) -> Bounds:
+    ratio, outcome = _length_votes(random, 100, 3)
+    lengths = np.exp(5 + ratio)
+    found = length_controlled(
+        outcome.ravel().tolist(),
+        np.repeat(lengths, 3).tolist(),
+        [float(np.exp(5))] * 300,
+        np.repeat(np.arange(100), 3).tolist(),
+        samples=500,
+        seed=seed,
+    )
+    return _bounds(found.rate)
+
+
+def _length_votes(random: np.random.Generator, prompts: int, labelers: int) -> tuple[np.ndarray, np.ndarray]:
+    ratio, quality = random.normal(0.5, 0.6, size=prompts), random.normal(0.0, 0.8, size=prompts)
+    better = 1 / (1 + np.exp(-(0.3 + 0.9 * ratio + quality)))
+    won = (random.random((prompts, labelers)) < better[:, None]).astype(float)
+    return ratio, np.where(random.random((prompts, labelers)) < 0.15, 0.5, won)
+
+
+def _length_truth() -> float:
+    ratio, outcome = _length_votes(np.random.default_rng(4), 1_000_000, 1)
+    identity = fit(outcome[:, 0], ratio, np.ones((1, len(ratio))))[0, 0]
+    return float(1 / (1 + np.exp(-identity)))
+
+
+# --- weighted verdicts: 100 prompts, 3 verdicts each between 0 and 1
+
+
+def _weighted_study(random: np.random.Generator, seed: int) -> Bounds:
+    level = random.beta(1.5, 1.0, size=(100, 1))
+    verdicts = random.beta(0.4 + 4 * level, 0.4 + 4 * (1 - level), size=(100, 3))
+    return _bounds(preference_rate(verdicts.ravel().tolist(), np.repeat(np.arange(100), 3).tolist(), samples=SAMPLES, seed=seed))
+
+
+WEIGHTED = (0.4 + 4 * 0.6) / 4.8
+
+
 # --- ratings: a yes/no flag and a 5-point scale, raters right most of the time, some answers missing
 
 
@@ -144,6 +217,9 @@ def _reliability_study(name: str) -> Study:
 STUDIES: dict[str, tuple[Study, Callable[[], float]]] = {
     "win rate": (_win_rate_study, lambda: WIN_RATE),
     **{f"agreement {figure}": (_agreement_study(figure), lambda figure=figure: RANKINGS[figure]) for figure in RANKINGS},  # type: ignore[misc]
+    "weighted win rate": (_weighted_study, lambda: WEIGHTED),
+    "length-controlled win rate": (_length_study, _length_truth),
+    "strength on a leaderboard": (_voted_strength_study, _voted_strength_truth),
     "strength difference": (_strength_study, lambda: float(THETA[0] - THETA[1])),
     **{name: (_reliability_study(name), lambda name=name: _reliability_truth(name)) for name in COEFFICIENTS},  # type: ignore[misc]
 }
