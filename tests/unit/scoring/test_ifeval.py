@@ -132,7 +132,8 @@ def test_words_sentences_and_capitals_are_counted() -> None:
     assert count_words("It's a well-known fact: 3.5 per cent") == 10  # It s a well known fact 3 5 per cent
     assert split_sentences('Dr. A. Smith left at 3.5 km. "Really?" he asked. Yes! E.g. this one... and more. No') == [
         "Dr. A. Smith left at 3.5 km.",
-        '"Really?" he asked.',
+        '"Really?"',
+        "he asked.",
         "Yes!",
         "E.g. this one... and more.",
         "No",
