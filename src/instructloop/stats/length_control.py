@@ -81,7 +81,8 @@ def length_controlled(
         raise DataError(f"a verdict must be in [0, 1], got {outcome[(outcome < 0) | (outcome > 1)][0]:g}", hint="1 is a win, 0.5 a tie")
     ratio = np.log(np.maximum(finite_values(lengths_a), 1.0)) - np.log(np.maximum(finite_values(lengths_b), 1.0))
     codes, count = cluster_codes(clusters, outcome.size)
-    spread = float(ratio.std()) or 1.0
+    # from zero, not from the mean: where every ratio is nearly the same, their standard deviation would scale them to thousands
+    spread = float(np.sqrt((ratio * ratio).mean())) or 1.0
     scaled = ratio / spread
     center = fit(outcome, scaled, np.ones((1, outcome.size)), ridge=ridge)[0]
     draws = np.concatenate(
