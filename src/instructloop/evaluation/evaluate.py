@@ -3,16 +3,16 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from instructloop.config import ComputeConfig, SamplingConfig
 from instructloop.core.errors import ConfigError, DataError
 from instructloop.core.records import Prompt, Text
 from instructloop.evaluation.capabilities import Probe, capabilities, same_tokens, sequence_kl
-from instructloop.evaluation.comparison import judge_rows, tabulate
+from instructloop.evaluation.comparison import judge_rows, pair_verdicts, tabulate, tabulate_pairs
 from instructloop.evaluation.sampling import Models, Subject, as_candidate, opened, sample_rows
-from instructloop.evaluation.voters import AnyVoter
+from instructloop.evaluation.voters import AnyVoter, PairVoter, ReportingVoter
 
 logger = logging.getLogger(__name__)
 MAIN_SET = ""
@@ -26,6 +26,8 @@ class Evaluation:
     """Voter name to the layout of ``eval/<name>.json``."""
     rows: Sequence[dict[str, Any]]
     """Completions; ``set`` names the prompt set (empty: the main one), ``scores`` the voters' numbers."""
+    verdicts: Mapping[str, Sequence[dict[str, Any]]] = field(default_factory=dict)
+    """By voter who compares pairs: each verdict (``pair_verdicts``), with ``set``."""
 
     @property
     def table(self) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def evaluate(
     texts: Sequence[Text] = (),
     probes: Sequence[Probe] = (),
     reference: str = "",
+    baseline: str = "",
     sampling: SamplingConfig | None = None,
     n: int = 1,
     seed: int = 0,
@@ -61,6 +64,7 @@ def evaluate(
         texts: held-out documents for the LM loss.
         probes: further held capabilities.
         reference: the model whose sequence KL to the others is measured (the RL-init SFT); empty measures none.
+        baseline: the model that the others are first of all compared with; voters who compare pairs are asked about its pairs only.
         sampling: how completions are drawn; the default is temperature 1, the distribution that was trained.
         n: completions of each prompt.
         seed: base of sampling and resampling streams.
@@ -70,14 +74,15 @@ def evaluate(
         chat_template: wrap string prompts as a user turn where the tokenizer has a template.
 
     Raises:
-        ConfigError: there is no model, voter or prompt, or ``reference`` is none of the models.
+        ConfigError: there is no model, voter or prompt, or ``reference`` or ``baseline`` is none of the models.
         DataError: no prompt of a set fits into the context of every model.
     """
     named = dict(voters) if isinstance(voters, Mapping) else {"voter": voters}
     if not models or not named or not prompts:
         raise ConfigError(f"an evaluation of {len(models)} models by {len(named)} voters on {len(prompts)} prompts shows nothing")
-    if reference and reference not in models:
-        raise ConfigError(f"reference {reference!r} is none of the models", hint=f"models: {', '.join(models)}")
+    for role, name in (("reference", reference), ("baseline", baseline)):
+        if name and name not in models:
+            raise ConfigError(f"{role} {name!r} is none of the models", hint=f"models: {', '.join(models)}")
     every = {MAIN_SET: prompts, **(sets or {})}
     settings, where = sampling or SamplingConfig(), compute or ComputeConfig()
     rows: list[dict[str, Any]] = []
@@ -91,22 +96,38 @@ def evaluate(
                     held[name] = capabilities(subject, texts=texts, probes=probes, samples=samples, seed=seed)
             logger.info("%s answered %d prompts", name, sum(len(own) for own in every.values()))
     rows, over_long = _answered_by_all(rows, every, models)
-    tables = {}
+    tables, verdicts = {}, {}
     for name, voter in named.items():
-        judged = {kind: judge_rows([row for row in rows if row["set"] == kind], voter, own) for kind, own in every.items()}
-        for row, one in zip(rows, _in_order(rows, judged), strict=True):
-            row["scores"][name] = one["score"]
-        table = tabulate(judged[MAIN_SET], voter_name=name, samples=samples, seed=seed, shown=shown)
+        settings_of_tables: dict[str, Any] = {"voter_name": name, "baseline": baseline, "samples": samples, "seed": seed, "shown": shown}
+        if isinstance(voter, PairVoter):
+            by_set, verdicts[name] = _compared(voter, rows, every, settings_of_tables)
+        else:
+            judged = {kind: judge_rows([row for row in rows if row["set"] == kind], voter, own) for kind, own in every.items()}
+            for row, one in zip(rows, _in_order(rows, judged), strict=True):
+                row["scores"][name] = one["score"]
+            by_set = {kind: tabulate(own, **settings_of_tables) for kind, own in judged.items()}
+        table = by_set.pop(MAIN_SET)
         table["capabilities"] = held if texts or probes else {}
         table["reference"] = reference or None
         table["over_long"] = over_long
-        table["sets"] = {
-            kind: tabulate(own, voter_name=name, samples=samples, seed=seed, shown=shown)
-            for kind, own in judged.items()
-            if kind != MAIN_SET
-        }
+        table["sets"] = by_set
         tables[name] = table
-    return Evaluation(tables, rows)
+    return Evaluation(tables, rows, verdicts)
+
+
+def _compared(
+    voter: PairVoter, rows: Sequence[dict[str, Any]], sets: Mapping[str, Sequence[Prompt]], settings: Mapping[str, Any]
+) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
+    """The tables of a voter who compares pairs, by prompt set, and its verdicts."""
+    tables, kept = {}, []
+    for kind, prompts in sets.items():
+        own = [row for row in rows if row["set"] == kind]
+        found = pair_verdicts(own, voter, prompts, baseline=settings["baseline"], seed=settings["seed"])
+        tables[kind] = tabulate_pairs(own, found, **settings)
+        kept += [{"set": kind, **row} for row in found]
+    if isinstance(voter, ReportingVoter):
+        tables[MAIN_SET]["judge"] = dict(voter.report())
+    return tables, kept
 
 
 def _answers(
