@@ -326,6 +326,11 @@ def _interval(column: tuple[Sequence[float], Sequence[int]], samples: int, seed:
     return mean_interval(*column, samples=samples, seed=seed).as_json()
 
 
+def _raised(row: Row) -> list[str]:
+    """The flags that a completion has, for the filter of the report."""
+    return sorted(name for name, is_so in (row.get("flags") or {}).items() if is_so)
+
+
 def _samples(by_model: Mapping[str, Mapping[tuple[int, int], Row]], *, shown: int, seed: int) -> list[dict[str, Any]]:
     """The first draw of a few prompts, spread over the use cases: chosen before anything is known about the answers."""
     first = next(iter(by_model.values()))
@@ -344,6 +349,7 @@ def _samples(by_model: Mapping[str, Mapping[tuple[int, int], Row]], *, shown: in
             "use_case": first[prompt_id, 0].get("use_case"),
             "completions": {name: own[prompt_id, 0]["completion"] for name, own in by_model.items()},
             "scores": {name: own[prompt_id, 0]["score"] for name, own in by_model.items() if "score" in own[prompt_id, 0]},
+            "flags": {name: _raised(own[prompt_id, 0]) for name, own in by_model.items()},
         }
         for prompt_id in sorted(chosen[:shown])
     ]

@@ -10,6 +10,8 @@ from instructloop.report.numbers import Estimate, number, short
 
 WIDTH = 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 24
+_UNDER = 14
+"""Room below the numbers of the axis for its name, where that is long."""
 _MOST_POINTS = 240
 _SMOOTH_FROM = 40
 COLORS = 8
@@ -37,6 +39,23 @@ class Mark:
     x: Estimate
     y: Estimate
     color: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One series of a free chart: its points, each with the interval of its y where one is known."""
+
+    label: str
+    kind: str
+    """``line``, ``points`` or ``band``."""
+    points: Sequence[tuple[float, Estimate]]
+    color: int = 0
+    dashed: bool = False
+
+    @property
+    def path(self) -> list[Point]:
+        """The points without their intervals."""
+        return [(x, y.value) for x, y in self.points]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +116,58 @@ def path_chart(series: Sequence[Series], marks: Sequence[Mark], *, title: str, x
         body += _mark(frame, mark, names=names)
     body.append(Markup('<text class="tick halo" x="{}" y="{}">{}</text>').format(_LEFT + 4, _TOP + 4, y_label))
     return _svg(frame, body, title, "; ".join([*([_told(shown)] if shown else []), *(mark.label for mark in marks)]))
+
+
+def layer_chart(layers: Sequence[Layer], rules: Sequence[tuple[float, str]] = (), *, title: str, x_label: str, y_label: str) -> Markup:
+    """A chart of lines, points with intervals and bands, as they are (nothing is smoothed), with named vertical lines."""
+    shown = [layer for layer in layers if layer.points]
+    if not shown:
+        return Markup("")
+    corners = [(x, end) for layer in shown for x, y in layer.points for end in (y.value, y.low, y.high) if end is not None]
+    low, high = min(y for _, y in corners), max(y for _, y in corners)
+    frame = _frame([corners, [(x, low) for x, _ in rules], [(x, high) for x, _ in rules]], 230)
+    body = _axes(frame, "")
+    place = f"{(_LEFT + WIDTH - _RIGHT) / 2:.0f}"
+    body.append(Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(place, frame.height + _UNDER - 7, x_label))
+    for layer in sorted(shown, key=lambda one: ("band", "line", "points").index(one.kind)):
+        body += _layer(frame, layer)
+    for place, (x, label) in enumerate(sorted(rules)):
+        body += _rule(frame, x, label, place)
+    if y_label:
+        body.append(Markup('<text class="tick halo" x="{}" y="{}">{}</text>').format(_LEFT + 4, _TOP - 1, y_label))
+    told = "; ".join([_told([Series(layer.label, layer.path) for layer in shown]), *(f"{label} at {number(x)}" for x, label in rules)])
+    return _svg(frame, body, title, told, under=_UNDER)
+
+
+def _layer(frame: _Frame, layer: Layer) -> list[Markup]:
+    color = f"c{layer.color % COLORS}" + (" dashed" if layer.dashed else "")
+    body = []
+    ranged = [(x, y.low, y.high) for x, y in layer.points if y.low is not None and y.high is not None]
+    if ranged and layer.kind != "points":
+        edge = [(x, high) for x, _, high in ranged] + [(x, low) for x, low, _ in reversed(ranged)]
+        body.append(_shape(frame, edge, f"band {color}"))
+    if layer.kind == "points" or len(layer.points) == 1:
+        body += [_line(frame, [(x, low), (x, high)], f"whisker {color}", "") for x, low, high in ranged]
+        told = "{}: {} at {}"
+        body += [_dot(frame, point, color, told.format(layer.label, number(point[1]), number(point[0]))) for point in layer.path]
+    elif layer.kind == "line":
+        body.append(_line(frame, thinned(layer.path), f"line {color}", layer.label))
+    return body
+
+
+def _shape(frame: _Frame, points: Sequence[Point], kind: str) -> Markup:
+    places = " ".join(f"{frame.x(x):.1f},{frame.y(y):.1f}" for x, y in points)
+    return Markup('<polygon class="{}" points="{}"/>').format(kind, places)
+
+
+def _rule(frame: _Frame, x: float, label: str, place: int) -> list[Markup]:
+    at = frame.x(x)
+    left = at > WIDTH * 0.6
+    words = Markup('<text class="name halo{}" x="{}" y="{}">{}</text>').format(
+        " end" if left else "", f"{at + (-4 if left else 4):.1f}", frame.height - _BOTTOM - 6 - 12 * (place % 4), label
+    )
+    line = Markup('<line class="rule" x1="{0}" x2="{0}" y1="{1}" y2="{2}"/>').format(f"{at:.1f}", _TOP, frame.height - _BOTTOM)
+    return [line, words]
 
 
 def _smooth_path(points: Sequence[Point]) -> list[Point]:
@@ -247,10 +318,10 @@ def _told(series: Sequence[Series]) -> str:
     )
 
 
-def _svg(frame: _Frame, body: Sequence[Markup], title: str, told: str) -> Markup:
+def _svg(frame: _Frame, body: Sequence[Markup], title: str, told: str, under: int = 0) -> Markup:
     corners = f"{_LEFT} {WIDTH - _RIGHT} {frame.height - _BOTTOM} {_TOP}"
     data = f"{frame.left:.6g} {frame.right:.6g} {frame.low:.6g} {frame.high:.6g}"
     head = Markup('<svg class="chart" viewBox="0 0 {} {}" data-corners="{}" data-frame="{}" role="img" aria-label="{}">').format(
-        WIDTH, frame.height, corners, data, f"{title}. {told}"
+        WIDTH, frame.height + under, corners, data, f"{title}. {told}"
     )
     return head + Markup("").join(body) + Markup("</svg>")

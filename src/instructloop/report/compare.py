@@ -7,27 +7,16 @@ from typing import Any
 from markupsafe import Markup
 
 from instructloop.report import chart
+from instructloop.report.marks import Bar, Block, verdict, win_of
 from instructloop.report.numbers import Estimate, estimate, grouped
 from instructloop.report.read import StageFiles, Story
+from instructloop.report.standing import Standing, standing
 from instructloop.report.tell import words
 
 _ALL_PAIRS_UP_TO = 5
 _NEGLIGIBLE_KL = 0.01
 _VOICES = {"reward model": "the reward model", "voter": "the voter"}
 _PLAIN = ("base", "pretrained")
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One estimate with its drawing."""
-
-    label: str
-    estimate: Estimate
-    mark: Markup
-    color: int
-    note: str = ""
-    against: str = ""
-    """The model on the other side of a comparison."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +37,6 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """One quantity of every model, drawn on one scale."""
-
-    title: str
-    note: str
-    bars: Sequence[Bar]
-
-
-@dataclass(frozen=True, slots=True)
 class ComparisonView:
     """One voter's view of one prompt set."""
 
@@ -74,6 +54,7 @@ class ComparisonView:
     against_kl: Markup
     """Mean score over sequence KL to the reference, one dot a model; empty where no KL was measured."""
     over_long: str
+    standing: Standing
     reference: str
     """The model whose distance from the others was measured: where reinforcement learning began; empty if unknown."""
     sets: Sequence["ComparisonView"] = field(default_factory=tuple)
@@ -131,18 +112,6 @@ def plain_base(models: Sequence[str]) -> str | None:
     return next((name for name in models if name.lower() in _PLAIN), None)
 
 
-def win_of(row: Mapping[str, Any], a: str, b: str) -> Estimate | None:
-    """A's win rate over B from the ``wins`` of a comparison, in whichever direction it is stored."""
-    for one in row.get("wins", ()):
-        if (one["a"], one["b"]) == (a, b):
-            return estimate(one)
-        if (one["a"], one["b"]) == (b, a) and (found := estimate(one)) is not None:
-            low = None if found.high is None else 1 - found.high
-            high = None if found.low is None else 1 - found.low
-            return replace(found, value=1 - found.value, low=low, high=high)
-    return None
-
-
 def _view(row: Mapping[str, Any], path: str, title: str) -> ComparisonView:
     models = list(row.get("models", ()))
     colors = palette(models)
@@ -160,6 +129,7 @@ def _view(row: Mapping[str, Any], path: str, title: str) -> ComparisonView:
         path=path,
         against_kl=_against_kl(row, models, colors),
         over_long=_over_long(row),
+        standing=standing(row, models, colors),
         reference=str(row.get("reference") or ""),
         sets=[_view(own, path, str(name)) for name, own in (row.get("sets") or {}).items()],
     )
@@ -192,13 +162,6 @@ def _forest(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, 
                 mark = chart.interval_mark(found, low=0, high=1, color=colors[a], reference=0.5)
                 bars.append(Bar(a, found, mark, colors[a], verdict(found), b))
     return bars
-
-
-def verdict(found: Estimate) -> str:
-    """What an interval says about one half, in a word."""
-    if found.low is None or found.high is None:
-        return ""
-    return "better" if found.low > 0.5 else "worse" if found.high < 0.5 else "undecided"
 
 
 def _tables(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, int]) -> list[Table]:

@@ -46,18 +46,18 @@ def estimate(row: Any, *, share: bool | None = None) -> Estimate | None:
     """Read any of the layouts in which a number with its interval is stored; None if this is none of them."""
     if not isinstance(row, Mapping):
         return None
-    name = next((name for name in _VALUE_NAMES if _is_number(row.get(name))), None)
+    name = next((name for name in _VALUE_NAMES if finite(row.get(name))), None)
     if name is None:
         return None
     low, high = row.get("low"), row.get("high")
-    n = next((row[key] for key in ("n", "pairs", "count") if _is_number(row.get(key))), None)
+    n = next((row[key] for key in ("n", "pairs", "count") if finite(row.get(key))), None)
     if low is None and n is None:
         return None
     value = float(row[name])
     return Estimate(
         value,
-        float(low) if _is_number(low) else None,
-        float(high) if _is_number(high) else None,
+        float(low) if finite(low) else None,
+        float(high) if finite(high) else None,
         int(n) if n is not None else None,
         name in _SHARES if share is None else share,
         row.get("ties"),
@@ -65,7 +65,8 @@ def estimate(row: Any, *, share: bool | None = None) -> Estimate | None:
     )
 
 
-def _is_number(value: Any) -> TypeGuard[float]:
+def finite(value: Any) -> TypeGuard[float]:
+    """Whether a value of a file is a number that can be shown."""
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 

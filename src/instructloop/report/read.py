@@ -63,6 +63,14 @@ class Story:
     settings: Row = field(default_factory=dict)
     at: float = 0.0
     """When it was last written, in seconds since 1970."""
+    evaluations: Mapping[str, Row] = field(default_factory=dict)
+    """``eval/*.json`` of the pipeline as a whole."""
+
+    def tables(self, kind: str) -> list[tuple[str, str, Row]]:
+        """(stage, file, table) of every evaluation of a kind; the stage is empty for those of the pipeline as a whole."""
+        owned = [("", name, row) for name, row in self.evaluations.items()]
+        owned += [(stage.name, name, row) for stage in self.stages for name, row in stage.evaluations.items()]
+        return [(owner, f"{owner}/eval/{name}.json".lstrip("/"), row) for owner, name, row in owned if row.get("kind") == kind]
 
     def stage_of(self, path: str) -> StageFiles | None:
         """The stage that a path of a configuration or lineage lies in."""
@@ -104,6 +112,7 @@ def _pipeline(path: Path) -> Story:
         stages=[stage for stage in stages if stage.family != "report"],
         settings=plan.get("vars") or {},
         at=float(plan.get("at", 0.0)),
+        evaluations=_evaluations(path),
     )
 
 
@@ -125,11 +134,15 @@ def _stage(path: Path, row: Row) -> StageFiles:
         timings=_rows(path / "timings.jsonl"),
         events=_rows(path / "events.jsonl"),
         samples=[(int(file.stem.split("-")[1]), _rows(file)) for file in sorted((path / "samples").glob("step-*.jsonl"))],
-        evaluations={file.stem: read_json(file) for file in sorted((path / "eval").glob("*.json"))},
+        evaluations=_evaluations(path),
         parents=lineage.get("parents") or (),
         command=(path / "command.txt").read_text(encoding="utf-8").strip() if (path / "command.txt").is_file() else "",
         files=[(file.name, _count(file)) for file in sorted(path.glob("*.jsonl")) if file.name not in _LOGS],
     )
+
+
+def _evaluations(path: Path) -> dict[str, Row]:
+    return {file.stem: table for file in sorted((path / "eval").glob("*.json")) if isinstance(table := read_json(file), dict)}
 
 
 def _count(path: Path) -> int:

@@ -9,9 +9,12 @@ from markupsafe import Markup
 
 from instructloop.report import chart, compare, tell
 from instructloop.report.catalog import PANELS, Panel, describe
-from instructloop.report.compare import Bar, Block, ComparisonView
+from instructloop.report.compare import ComparisonView
+from instructloop.report.marks import Bar, Block, verdict
 from instructloop.report.numbers import Estimate, grouped, large, number, seconds
+from instructloop.report.observatory import ObservatoryView, observatories
 from instructloop.report.read import StageFiles, Story
+from instructloop.report.suites import SuitesView, suite_tables
 
 _EVENTS_SHOWN = 40
 _SAMPLE_STEPS = 3
@@ -101,10 +104,17 @@ class Page:
     chapters: Sequence[Chapter]
     comparisons: Sequence[ComparisonView]
     frontier: Curve | None
+    suites: Sequence[SuitesView]
+    observatories: Sequence[ObservatoryView]
     alarms: Sequence[tuple[str, Mapping[str, Any]]]
     samples: Sequence[Mapping[str, Any]]
     sample_models: Sequence[tuple[str, int]]
     use_cases: Sequence[str]
+    sample_sets: Sequence[str]
+    sample_flags: Sequence[str]
+    sample_rival: str
+    scored: bool
+    """Whether the shown samples carry scores."""
     costs: Sequence[Cost]
     total_time: str
     environment: Sequence[tuple[str, str]]
@@ -117,6 +127,7 @@ def build_page(story: Story) -> Page:
     first = views[0] if views else None
     samples = [sample for view in views[:1] for one in (view, *view.sets) for sample in one.samples]
     cases = sorted({str(sample["use_case"]) for sample in samples if sample.get("use_case")})
+    sets = list(dict.fromkeys(str(sample.get("set") or "") for sample in samples))
     return Page(
         story=story,
         written=datetime.datetime.fromtimestamp(story.at, datetime.UTC).strftime("%Y-%m-%d %H:%M UTC") if story.at else "",
@@ -126,10 +137,16 @@ def build_page(story: Story) -> Page:
         chapters=chapters,
         comparisons=views,
         frontier=_frontier(story),
+        suites=suite_tables(story),
+        observatories=observatories(story),
         alarms=[(stage.name, event) for stage in story.stages for event in stage.events if event.get("kind") in {"alarm", "diverged"}],
         samples=samples,
         sample_models=first.models if first else (),
         use_cases=cases,
+        sample_sets=sets if len(sets) > 1 else (),
+        sample_flags=sorted({flag for sample in samples for own in (sample.get("flags") or {}).values() for flag in own}),
+        sample_rival=compare.rival([name for name, _ in first.models]) or "" if first else "",
+        scored=any(sample.get("scores") for sample in samples),
         costs=_costs(story),
         total_time=seconds(sum(stage.seconds for stage in story.stages)),
         environment=_environment(story),
@@ -149,7 +166,7 @@ def _headline(story: Story, view: ComparisonView | None) -> str:
         "better": f"{model} beats {other}",
         "worse": f"{model} loses to {other}",
         "undecided": f"Whether {model} beats {other} stays undecided",
-    }[compare.verdict(estimate) or "undecided"]
+    }[verdict(estimate) or "undecided"]
     interval = f", 95\u202f% interval {estimate.interval()}" if estimate.interval() else ""
     told = f"{how}: judged by {view.voter}, it gave the better answer to {estimate.text()} of {view.n_prompts} held-out prompts{interval}."
     start = _last_against(view, view.reference) if view.reference != other else None

@@ -11,7 +11,8 @@ import pytest
 from instructloop.core.errors import CheckpointError, DataError
 from instructloop.core.files import read_json, write_json, write_jsonl
 from instructloop.report import render, write_report
-from instructloop.report.compare import palette, rival, same_name, verdict, win_of
+from instructloop.report.compare import palette, rival, same_name
+from instructloop.report.marks import verdict, win_of
 from instructloop.report.numbers import Estimate
 from instructloop.report.read import read_story
 from instructloop.testing.pipelines import write_pipeline

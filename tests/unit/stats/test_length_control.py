@@ -106,3 +106,11 @@ def test_empty_answers_count_as_one_character() -> None:
 def test_unusable_tables_are_refused(wins: list[float], a: list[float], b: list[float], message: str) -> None:
     with pytest.raises(DataError, match=message):
         length_controlled(wins, a, b)
+
+
+def test_answers_whose_lengths_hardly_vary_still_settle() -> None:
+    # ratios of ln 2 give or take a thousandth
+    longer = [200.0 + (place % 2) * 0.2 for place in range(40)]
+    found = length_controlled([1.0] * 30 + [0.0] * 10, longer, [100.0] * 40, samples=50)
+    assert found.extrapolated
+    assert 0 < found.rate.value < 1

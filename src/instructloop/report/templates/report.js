@@ -41,37 +41,170 @@
   document.querySelectorAll("svg.chart").forEach(prepare);
 })();
 
+// Samples: search, filters, a word-by-word comparison of two models, and keys that work while the focus is in the list.
 (() => {
   const list = document.getElementById("sample-list");
   if (!list) return;
-  const first = 12;
-  const rows = Array.from(list.children, (node) => ({ node, text: node.textContent.toLowerCase(), case: node.dataset.case }));
-  const search = document.getElementById("search");
-  const cases = document.getElementById("case");
-  const more = document.getElementById("more");
-  const count = document.getElementById("count");
-  let all = rows.length <= first;
+  const page = 12;
+  const by = (id) => document.getElementById(id);
+  const form = document.querySelector(".filter");
+  const search = by("search");
+  const boxes = Array.from(form.querySelectorAll("input[name=shown]"));
+  const rows = Array.from(list.children, (node) => {
+    const replies = new Map();
+    for (const reply of node.querySelectorAll(".reply")) {
+      const text = reply.querySelector(".text");
+      replies.set(reply.dataset.model, {
+        node: reply,
+        text,
+        words: text.textContent,
+        score: reply.dataset.score === undefined ? NaN : Number(reply.dataset.score),
+        flags: (reply.dataset.flags ?? "").split("|"),
+      });
+    }
+    return { node, replies, text: node.textContent.toLowerCase(), case: node.dataset.case, set: node.dataset.set, marked: false };
+  });
+  let room = page;
+
+  const chosen = (id) => by(id)?.value ?? "";
+  const pair = () => [chosen("first"), chosen("second")];
+
+  function duelFits(row, outcome) {
+    if (outcome === "") return true;
+    const [first, second] = pair().map((name) => row.replies.get(name)?.score ?? NaN);
+    if (Number.isNaN(first) || Number.isNaN(second)) return false;
+    return outcome === "wins" ? first > second : outcome === "loses" ? first < second : first === second;
+  }
+
+  function flagFits(row, flag, models) {
+    return flag === "" || models.some((name) => row.replies.get(name)?.flags.includes(flag));
+  }
 
   function show() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
-    const wanted = cases ? cases.value : "";
-    const filtered = words.length > 0 || wanted !== "";
+    const [useCase, set, flag, outcome] = ["case", "set", "flag", "outcome"].map(chosen);
+    const models = boxes.length ? boxes.filter((box) => box.checked).map((box) => box.value) : [...(rows[0]?.replies.keys() ?? [])];
+    const setWanted = by("set") !== null && by("set").selectedIndex > 0;
+    const filtered = words.length > 0 || useCase !== "" || setWanted || flag !== "" || outcome !== "";
     let found = 0;
     for (const row of rows) {
-      const fits = words.every((word) => row.text.includes(word)) && (wanted === "" || row.case === wanted);
+      const fits =
+        words.every((word) => row.text.includes(word)) &&
+        (useCase === "" || row.case === useCase) &&
+        (!setWanted || row.set === set) &&
+        flagFits(row, flag, models) &&
+        duelFits(row, outcome);
       if (fits) found += 1;
-      row.node.hidden = !fits || (!filtered && !all && found > first);
+      row.node.hidden = !fits || found > room;
+      if (!row.node.hidden) compare(row);
+      for (const [name, reply] of row.replies) reply.node.hidden = !models.includes(name);
     }
-    more.hidden = filtered || all;
-    more.textContent = `Show all ${rows.length}`;
-    count.textContent = filtered ? `${found} of ${rows.length} prompts` : "";
+    by("paging").hidden = found <= room;
+    by("more").textContent = `Show ${Math.min(5 * page, found - room)} more`;
+    by("all").textContent = `Show all ${found}`;
+    by("count").textContent = filtered ? `${found} of ${rows.length} prompts` : "";
   }
 
-  document.querySelector(".filter").hidden = false;
-  document.querySelector(".filter").addEventListener("submit", (event) => event.preventDefault());
-  search.addEventListener("input", show);
-  if (cases) cases.addEventListener("change", show);
-  more.addEventListener("click", () => { all = true; show(); });
-  addEventListener("beforeprint", () => { all = true; show(); });
-  show();
+  function restart() {
+    room = page;
+    show();
+  }
+
+  // Longest common subsequence of words: which of each side stand in both texts.
+  function common(left, right) {
+    const wide = right.length + 1;
+    const best = new Uint16Array((left.length + 1) * wide);
+    for (let i = left.length - 1; i >= 0; i -= 1)
+      for (let j = right.length - 1; j >= 0; j -= 1)
+        best[i * wide + j] =
+          left[i] === right[j] ? best[(i + 1) * wide + j + 1] + 1 : Math.max(best[(i + 1) * wide + j], best[i * wide + j + 1]);
+    const kept = [new Set(), new Set()];
+    for (let i = 0, j = 0; i < left.length && j < right.length; ) {
+      if (left[i] === right[j]) {
+        kept[0].add(i);
+        kept[1].add(j);
+        i += 1;
+        j += 1;
+      } else if (best[(i + 1) * wide + j] >= best[i * wide + j + 1]) i += 1;
+      else j += 1;
+    }
+    return kept;
+  }
+
+  function mark(reply, words, kept, tag) {
+    reply.text.replaceChildren();
+    let open = null;
+    words.forEach((word, place) => {
+      if (kept.has(place)) open = null;
+      else if (open === null) {
+        open = document.createElement(tag);
+        reply.text.append(open);
+      }
+      (open ?? reply.text).append(word);
+    });
+  }
+
+  function compare(row) {
+    const [first, second] = pair().map((name) => row.replies.get(name));
+    const wanted = by("diff")?.checked && first && second && first !== second;
+    if (row.marked)
+      for (const reply of row.replies.values()) {
+        reply.text.textContent = reply.words;
+        reply.node.classList.remove("compared");
+      }
+    row.marked = Boolean(wanted);
+    if (!wanted) return;
+    const cut = (reply) => reply.words.match(/\S+\s*|\s+/g) ?? [];
+    const [older, newer] = [cut(second), cut(first)];
+    if (older.length * newer.length > 4e6) return;
+    const bare = (words) => words.map((word) => word.trim());
+    const [inOlder, inNewer] = common(bare(older), bare(newer));
+    mark(second, older, inOlder, "del");
+    mark(first, newer, inNewer, "ins");
+    for (const reply of [first, second]) reply.node.classList.add("compared");
+  }
+
+  function step(by_) {
+    const visible = rows.filter((row) => !row.node.hidden).map((row) => row.node);
+    const at = visible.indexOf(document.activeElement.closest?.(".sample"));
+    const next = visible[Math.min(Math.max(at + by_, 0), visible.length - 1)];
+    next?.focus();
+    next?.scrollIntoView({ block: "nearest" });
+  }
+
+  const keys = {
+    j: () => step(1),
+    k: () => step(-1),
+    d: () => by("diff")?.click(),
+    "/": () => search.focus(),
+  };
+  document.getElementById("samples").addEventListener("keydown", (event) => {
+    const typing = event.target.matches("input[type=search], select");
+    if (typing || event.ctrlKey || event.metaKey || event.altKey || !Object.hasOwn(keys, event.key)) return;
+    event.preventDefault();
+    keys[event.key]();
+  });
+
+  form.hidden = false;
+  form.addEventListener("submit", (event) => event.preventDefault());
+  form.addEventListener("input", restart);
+  by("more").addEventListener("click", () => { room += 5 * page; show(); });
+  by("all").addEventListener("click", () => { room = rows.length; show(); });
+  restart();
+})();
+
+// On paper nothing can be unfolded: what matters is open there, and only there.
+(() => {
+  let opened = [];
+  const unfold = () => {
+    opened = [...opened, ...document.querySelectorAll("details.matters:not([open])")];
+    for (const one of opened) one.open = true;
+  };
+  const fold = () => {
+    for (const one of opened) one.open = false;
+    opened = [];
+  };
+  addEventListener("beforeprint", unfold);
+  addEventListener("afterprint", fold);
+  matchMedia("print").addEventListener("change", (event) => (event.matches ? unfold() : fold()));
 })();

@@ -1,0 +1,92 @@
+"""What a comparison says beyond win rates, and the warnings that belong to it."""
+
+from pathlib import Path
+
+from instructloop.core.files import write_json
+from instructloop.report import render
+from instructloop.report.compare import palette
+from instructloop.report.standing import Standing, standing
+from instructloop.testing.examinations import people_comparison
+
+
+def shown(row: dict[str, object]) -> Standing:
+    models = ["sft", "ppo"]
+    return standing(row, models, palette(models))
+
+
+def test_a_table_with_none_of_the_optional_parts_shows_none() -> None:
+    bare = shown({"models": ["sft", "ppo"], "wins": []})
+    assert not any(
+        (bare.warnings, bare.voter, bare.leaderboard, bare.controlled, bare.both_bad, bare.both_bad_pairs, bare.cohorts, bare.likert)
+    )
+
+
+def test_a_win_rate_at_equal_length_stands_beside_the_raw_one() -> None:
+    (one,) = shown(people_comparison()).controlled
+    assert (one.bar.label, one.bar.against, one.bar.estimate.text(), one.raw, one.bar.note) == (
+        "ppo",
+        "sft",
+        "53.0\u202f%",
+        "62.0\u202f%",
+        "undecided",
+    )
+
+
+def test_the_leaderboard_is_ordered_by_strength() -> None:
+    table = people_comparison()
+    table["leaderboard"].reverse()
+    assert [(place.rank, place.bar.label, place.votes) for place in shown(table).leaderboard] == [
+        ("1", "ppo", "300 votes"),
+        ("2", "sft", "300 votes"),
+    ]
+
+
+def test_both_bad_is_read_in_its_new_and_its_old_form() -> None:
+    found = shown(people_comparison())
+    assert found.both_bad == "7.0\u202f% [4.0, 10.0], n 300"
+    assert found.both_bad_pairs == [("ppo and sft", "7.0\u202f%")]
+    assert shown({"both_bad": {"votes": 3, "share": 0.25, "n": 12}}).both_bad == "25.0\u202f%, n 12"
+
+
+def test_cohorts_are_told_apart() -> None:
+    training, heldout = shown(people_comparison()).cohorts
+    assert (training.title, training.note) == ("Training labelers", "210 votes")
+    assert (heldout.title, heldout.bars[0].estimate.text(), heldout.bars[0].note) == ("Held-out labelers", "57.0\u202f%", "undecided")
+
+
+def test_ratings_are_on_their_own_scale_and_no_percentages() -> None:
+    likert = shown(people_comparison()).likert
+    assert likert is not None
+    assert [bar.estimate.text() for bar in likert.bars] == ["4.10", "4.90"]
+
+
+def test_a_judge_that_always_says_the_first_is_warned_of() -> None:
+    found = shown(people_comparison(biased=True))
+    assert "biased by position: it chose the answer shown first 100\u202f% of the time" in found.warnings[0]
+    assert any("agrees with people is not known" in warning for warning in found.warnings)
+    assert any("3 verdicts are missing" in warning for warning in found.warnings)
+
+
+def test_a_fair_judge_shows_its_agreement_with_people() -> None:
+    found = shown(people_comparison())
+    assert not any("biased" in warning for warning in found.warnings)
+    facts = dict(found.voter)
+    assert facts["chose the answer shown first"].startswith("50.0\u202f%")
+    assert facts["with people: agreement"] == "69.0\u202f% [61.0, 76.0] n 120"
+    assert facts["with people: kappa"] == "0.380"
+
+
+def test_all_of_it_is_on_the_page(tmp_path: Path) -> None:
+    write_json(tmp_path / "config.json", {"schema_version": 1, "stage": "evaluate", "config": {}})
+    write_json(tmp_path / "eval/people.json", people_comparison(biased=True))
+    page = render(tmp_path)
+    for text in (
+        "At equal length",
+        "Leaderboard",
+        "Overall quality",
+        "Both answers bad",
+        "Held-out labelers",
+        "How far this voter can be trusted",
+        "biased by position",
+    ):
+        assert text in page
