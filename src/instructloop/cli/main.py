@@ -74,6 +74,11 @@ VERBS: dict[str, Verb] = {
         "models side by side on held-out prompts",
         "instructloop evaluate --models sft=runs/sft ppo=runs/ppo --prompts test.jsonl --reward-model runs/rm --out runs/eval",
     ),
+    "inspect": Verb(
+        "inspect:inspect",
+        "is the reward lying? proxy against gold, length, variety, sycophancy, with alarms",
+        "instructloop inspect runs/first/stages/ppo",
+    ),
     "report": Verb("report:report", "write report.html of a run or a pipeline", "instructloop report runs/first"),
     "lineage": Verb("provenance:lineage", "what a model or file was made from, back to the labelers", "instructloop lineage runs/ppo"),
     "verify": Verb("provenance:verify", "hash the whole chain behind a model again", "instructloop verify runs/ppo"),

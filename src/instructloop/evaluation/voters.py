@@ -147,6 +147,12 @@ class RewardModelVoter:
         self._model = load_scalar(path, compute or ComputeConfig(), seed=0, trainable=False)
         self._codec = TextCodec(load_tokenizer(path), chat_template=chat_template, name=str(path))
 
+    def fits(self, prompt: Prompt, completion: str) -> bool:
+        """Whether a prompt and its completion are no longer than the reward model's context."""
+        return len(self._codec.encode_prompt(prompt.prompt)) + len(self._codec.encode_completion(completion)) <= context_tokens(
+            self._model.trunk
+        )
+
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str], /) -> list[float]:
         """Scores in the reward model's unit: 0 is the mean of its demonstrations (spec D8).
 

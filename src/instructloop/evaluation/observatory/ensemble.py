@@ -1,4 +1,4 @@
-"""Do reward models that agreed on the reference's answers still agree on the policy's? (spec I14: ensemble variance)
+"""Do reward models that agreed on the reference's answers still agree on the policy's? (spec I14: ensemble variance).
 
 Members' scores are standardized by their own mean and spread over the reference's answers; disagreement is their standard deviation on
 one answer. A policy that has left the region which the rankings cover is scored by extrapolation, and members extrapolate differently.
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructloop.evaluation.observatory import answers as of
-from instructloop.evaluation.observatory.alarms import KINDS, Alarm, raised
+from instructloop.evaluation.observatory.alarms import KINDS, Alarm, State, raised
 from instructloop.evaluation.observatory.answers import Answer, Look
 from instructloop.evaluation.observatory.document import Cell, Chart, Findings, Section, Series, Table, estimate
 from instructloop.stats import mean_interval, pearson
@@ -40,8 +40,15 @@ def ensemble(policy: Sequence[Answer], reference: Sequence[Answer], looks: Seque
         reference: scored answers of the reference.
         looks: the policy at several steps, the reference first.
     """
-    if not policy or not reference or not min(of.judges(policy), of.judges(reference)) or any(answer.proxy is None for answer in (*policy, *reference)):
-        return Findings(alarms=(raised("disagreement", None, explanation="Needs a second reward model: --ensemble RM, or ppo.watch.reward_models."),))
+    if (
+        not policy
+        or not reference
+        or not min(of.judges(policy), of.judges(reference))
+        or any(answer.proxy is None for answer in (*policy, *reference))
+    ):
+        return Findings(
+            alarms=(raised("disagreement", None, explanation="Needs a second reward model: --ensemble RM, or ppo.watch.reward_models."),)
+        )
     before, after = disagreement(reference, reference), disagreement(policy, reference)
     low = mean_interval(before, [answer.key for answer in reference], samples=1000)
     high = mean_interval(after, [answer.key for answer in policy], samples=1000)
@@ -88,7 +95,7 @@ def _alarm(before: float, low: float, after: float, samples: Sequence[dict[str, 
         return raised("disagreement", None, explanation="The members say the same of every answer of the reference.")
     limit = KINDS["disagreement"].threshold or 0.0
     ratio = after / before
-    state = "alarm" if low / before > limit else "warning" if ratio > limit else "ok"
+    state: State = "alarm" if low / before > limit else "warning" if ratio > limit else "ok"
     return raised("disagreement", ratio, state=state, examples=samples)
 
 

@@ -48,7 +48,8 @@ def frontier(run: RunFiles, others: Sequence[RunFiles] = ()) -> Findings:
     if len(ordered) > 1:
         series.append(Series(name="ends", kind="points", points=sorted([end.kl, end.gain] for end in ordered)))
     rows: list[list[Cell]] = [
-        [end.name, end.beta, end.kl, end.gain, end.gain / math.sqrt(end.kl) if end.kl > 0 else None, _dominated(end, ordered)] for end in ordered
+        [end.name, end.beta, end.kl, end.gain, end.gain / math.sqrt(end.kl) if end.kl > 0 else None, _dominated(end, ordered)]
+        for end in ordered
     ]
     table = Table(
         title=f"Where each run ended (mean of its last {_TAIL} iterations)",
@@ -66,7 +67,10 @@ def frontier(run: RunFiles, others: Sequence[RunFiles] = ()) -> Findings:
                 "a falling gain per sqrt(KL) is the price of the last bit." + one,
                 charts=[
                     Chart(
-                        title="Reward against KL", x_label="KL from the reference (nats)", y_label="reward gain (sd of the reference's)", series=series
+                        title="Reward against KL",
+                        x_label="KL from the reference (nats)",
+                        y_label="reward gain (sd of the reference's)",
+                        series=series,
                     )
                 ],
                 tables=[table],

@@ -117,10 +117,18 @@ def _variety(before: Sequence[Answer], after: Sequence[Answer]) -> Table:
             likeness = None
         return [distinct_n(texts, 1), distinct_n(texts, 2), likeness, ngram_entropy(texts, 2), mode_share(texts)]
 
-    names = ("distinct-1", "distinct-2", "self-BLEU (higher: more alike)", "entropy of word pairs (bits)", "share of the most frequent answer")
+    names = (
+        "distinct-1",
+        "distinct-2",
+        "self-BLEU (higher: more alike)",
+        "entropy of word pairs (bits)",
+        "share of the most frequent answer",
+    )
     rows: list[list[Cell]] = [[name, *pair] for name, *pair in zip(names, measured(before), measured(after), strict=True)]
     return Table(
-        title=f"Variety of answers ({len(before)} of the reference, {len(after)} of the policy)", columns=["measure", "reference", "policy"], rows=rows
+        title=f"Variety of answers ({len(before)} of the reference, {len(after)} of the policy)",
+        columns=["measure", "reference", "policy"],
+        rows=rows,
     )
 
 
@@ -129,9 +137,19 @@ def _rates(before: Sequence[Answer], after: Sequence[Answer]) -> Table:
     for habit in HABITS:
         old, new = rate(before, habit), rate(after, habit)
         rows.append([habit, estimate(old), estimate(new), new.value - old.value])
-    rows.append(["cut off", *(_share(answers, lambda answer: not answer.ended) for answers in (before, after)), _ended(before) - _ended(after)])
-    rows.append(["length (tokens)", *(_share(answers, lambda answer: answer.tokens) for answers in (before, after)), _tokens(after) - _tokens(before)])
-    return Table(title="Habits (share of answers)", columns=["habit", "reference", "policy", "change"], rows=rows, note="Intervals resample prompts.")
+    rows.append(
+        ["cut off", *(_share(answers, lambda answer: not answer.ended) for answers in (before, after)), _ended(before) - _ended(after)]
+    )
+    rows.append(
+        [
+            "length (tokens)",
+            *(_share(answers, lambda answer: answer.tokens) for answers in (before, after)),
+            _tokens(after) - _tokens(before),
+        ]
+    )
+    return Table(
+        title="Habits (share of answers)", columns=["habit", "reference", "policy", "change"], rows=rows, note="Intervals resample prompts."
+    )
 
 
 def _share(answers: Sequence[Answer], of_one: Callable[[Answer], float]) -> Cell:

@@ -1,4 +1,4 @@
-"""Does the reward like length, and did the policy notice? (spec I15, I20)
+"""Does the reward like length, and did the policy notice? (spec I15, I20).
 
 Three looks at the same thing: how scores go with length among answers to one prompt; what happens to the score of one answer when it is
 padded or cut; how much of the policy's gain is left at the reference's length.
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from instructloop.core.records import Prompt
 from instructloop.core.seeds import permutation
 from instructloop.evaluation.observatory import answers as of
-from instructloop.evaluation.observatory.alarms import Alarm, raised
+from instructloop.evaluation.observatory.alarms import Alarm, State, raised
 from instructloop.evaluation.observatory.answers import Answer
 from instructloop.evaluation.observatory.document import Cell, Chart, Findings, Section, Series, Table, estimate
 from instructloop.evaluation.observatory.readings import RunFiles
@@ -208,11 +208,18 @@ def _drift(run: RunFiles) -> list[Chart]:
     charts = []
     if sizes:
         charts.append(
-            Chart(title="Length of replies", x_label="iteration", y_label="tokens", series=[Series(name="mean", points=[list(one) for one in sizes])])
+            Chart(
+                title="Length of replies",
+                x_label="iteration",
+                y_label="tokens",
+                series=[Series(name="mean", points=[list(one) for one in sizes])],
+            )
         )
     if ended:
         cut = [[float(step), 1 - rate] for step, rate in ended]
-        charts.append(Chart(title="Replies that were cut off", x_label="iteration", y_label="share", series=[Series(name="truncated", points=cut)]))
+        charts.append(
+            Chart(title="Replies that were cut off", x_label="iteration", y_label="share", series=[Series(name="truncated", points=cut)])
+        )
     return charts
 
 
@@ -223,7 +230,9 @@ def _bias_alarm(fit: LengthFit | None, probe: Mapping[str, Interval] | None, ref
     """Rings where scores go with length within prompts and padding pays, too; warns where one of the two is so."""
     if fit is None and not probe:
         return raised(
-            "length_bias", None, explanation="Needs a reward model and at least ten scored answers: inspect where the models are, or give --rankings."
+            "length_bias",
+            None,
+            explanation="Needs a reward model and at least ten scored answers: inspect where the models are, or give --rankings.",
         )
     likes = fit is not None and fit.correlation.low > 0 and fit.correlation.value > LENGTH_CORRELATION
     paying = [name for name in PADDINGS if probe and name in probe and probe[name].low > 0]
@@ -233,7 +242,7 @@ def _bias_alarm(fit: LengthFit | None, probe: Mapping[str, Interval] | None, ref
         words.append(f"Score and length correlate at {one.value:.2f} ({one.low:.2f} to {one.high:.2f}) among answers to the same prompt.")
     if probe:
         words += [f"With {name}, the score changes by {probe[name].value:+.2f} sd." for name in PADDINGS if name in probe]
-    state = "alarm" if likes and (paying or not probe) else "warning" if likes or len(paying) == len(PADDINGS) else "ok"
+    state: State = "alarm" if likes and (paying or not probe) else "warning" if likes or len(paying) == len(PADDINGS) else "ok"
     longest = sorted((answer for answer in reference if answer.proxy is not None), key=lambda answer: -answer.tokens)[:5]
     return raised(
         "length_bias",

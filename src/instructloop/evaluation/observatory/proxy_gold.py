@@ -48,13 +48,14 @@ class Curve:
         return estimate(mean_interval(values, samples=1000)) if values.size else None
 
 
-def proxy_against_gold(run: RunFiles, looks: Sequence[Look], *, votes: Sequence[Vote] = (), seed: int = 0) -> Findings:
+def proxy_against_gold(run: RunFiles, looks: Sequence[Look], *, votes: Sequence[Vote] = (), samples: int = 1000, seed: int = 0) -> Findings:
     """The section, and the alarms that compare the proxy with whatever is more trustworthy.
 
     Args:
         run: for the metrics, where nothing watched the run.
         looks: the reference first; with ``gold`` in the answers where a gold function was given.
         votes: people's votes between answers of the looks and answers of the reference to the same prompts.
+        samples: resamples behind the fits' intervals.
         seed: base seed of the resampling.
     """
     usable = [look for look in looks if look.kl is not None and look.answers]
@@ -70,13 +71,13 @@ def proxy_against_gold(run: RunFiles, looks: Sequence[Look], *, votes: Sequence[
         "the others rise with it, the reward means something; where they part, the policy collects what the reward model gets wrong."
     )
     if target is not None:
-        fits = law_fits(kl, target, seed=seed)
+        fits = law_fits(kl, target, samples=samples, seed=seed)
         if fits:
             charts.append(_fit_chart(kl, target, fits))
             tables.append(_fit_table(target, fits))
         text += " " + told(kl, target, fits, seed=seed)
     section = Section(name=NAME, title=TITLE, text=text, charts=charts, tables=tables)
-    return Findings(sections=(section,), alarms=(past_peak(usable, kl, target, curves, seed=seed),))
+    return Findings(sections=(section,), alarms=(past_peak(usable, kl, target, curves),))
 
 
 # -- curves ----------------------------------------------------------------------------------------------------------
@@ -128,16 +129,16 @@ def _people(looks: Sequence[Look], votes: Sequence[Vote]) -> Curve | None:
 # -- laws ------------------------------------------------------------------------------------------------------------
 
 
-def law_fits(kl: NDArray[np.float64], target: Curve, *, seed: int = 0) -> dict[str, LawFit]:
+def law_fits(kl: NDArray[np.float64], target: Curve, *, samples: int = 1000, seed: int = 0) -> dict[str, LawFit]:
     """The RL law on all points, and on the points before the highest one alone (what a run could have known in time)."""
     measured = np.isfinite(target.gains).any(axis=0)
     fits = {}
     if (measured & (kl > 0)).sum() >= _LEAST_FOR_A_LAW:
-        fits["all points"] = fit_law(kl, target.gains, seed=seed)
+        fits["all points"] = fit_law(kl, target.gains, samples=samples, seed=seed)
     top = int(np.nanargmax([np.nanmean(column) if np.isfinite(column).any() else -np.inf for column in target.gains.T]))
     before = kl < kl[top]
     if top < len(kl) - 1 and (measured & before & (kl > 0)).sum() >= _LEAST_FOR_A_LAW:
-        fits["points before the highest"] = fit_law(kl[before], target.gains[:, before], seed=seed)
+        fits["points before the highest"] = fit_law(kl[before], target.gains[:, before], samples=samples, seed=seed)
     return fits
 
 
@@ -167,7 +168,7 @@ def _span(fit: LawFit) -> str:
 
 
 def _fit_table(target: Curve, fits: Mapping[str, LawFit]) -> Table:
-    rows = []
+    rows: list[list[Cell]] = []
     for name, fit in fits.items():
         peak: Cell = None
         if fit.peak is not None:
@@ -193,7 +194,17 @@ def _fit_table(target: Curve, fits: Mapping[str, LawFit]) -> Table:
         )
     return Table(
         title=f"R(d) = d (alpha - beta ln d), d = sqrt(KL), by {target.name}",
-        columns=["fitted to", "points", "alpha", "beta", "peak at KL (nats)", "gain there (sd)", "R squared", "rmse (sd)", "peak within the points"],
+        columns=[
+            "fitted to",
+            "points",
+            "alpha",
+            "beta",
+            "peak at KL (nats)",
+            "gain there (sd)",
+            "R squared",
+            "rmse (sd)",
+            "peak within the points",
+        ],
         rows=rows,
         note="95 % intervals resample whole prompts; KL is taken as known. An open upper end means that some resamples never fall.",
     )
@@ -228,7 +239,11 @@ def _fit_chart(kl: NDArray[np.float64], target: Curve, fits: Mapping[str, LawFit
         if fit.peak is not None and fit.peak.distance**2 <= float(kl.max()):
             marks.append((fit.peak.distance**2, f"peak by {name}"))
     return Chart(
-        title="The law and where it peaks", x_label="KL from the reference (nats)", y_label=f"gain by {target.name} (sd)", series=series, marks=marks
+        title="The law and where it peaks",
+        x_label="KL from the reference (nats)",
+        y_label=f"gain by {target.name} (sd)",
+        series=series,
+        marks=marks,
     )
 
 
@@ -278,9 +293,9 @@ def _unmeasured() -> Alarm:
     )
 
 
-def past_peak(looks: Sequence[Look], kl: NDArray[np.float64], target: Curve | None, curves: Sequence[Curve], *, seed: int = 0) -> Alarm:
+def past_peak(looks: Sequence[Look], kl: NDArray[np.float64], target: Curve | None, curves: Sequence[Curve]) -> Alarm:
     """Whether the last look is worse than the best one by more than chance, in standard errors of the paired difference over prompts."""
-    if target is None:
+    if target is None or target.name == HELD_OUT:  # held-out judges have an alarm of their own: "falling"
         return _unmeasured()
     means = [target.mean(place) for place in range(len(kl))]
     known = [place for place, mean in enumerate(means) if mean is not None]
@@ -289,18 +304,22 @@ def past_peak(looks: Sequence[Look], kl: NDArray[np.float64], target: Curve | No
     drop = drop[np.isfinite(drop)]
     error = float(drop.std(ddof=1) / math.sqrt(drop.size)) if drop.size > 1 else 0.0
     measured = float(drop.mean() / error) if error > 0 else 0.0
-    proxy = next((curve for curve in curves if curve.name == of.proxy.__name__), None)
+    proxy = next((curve for curve in curves if curve.name == PROXY), None)
     words = f"By {target.name}, iteration {looks[last].step} stands {float(drop.mean()):.2f} sd below iteration {looks[top].step}"
     if proxy is not None and (a := proxy.mean(top)) is not None and (b := proxy.mean(last)) is not None:
         words += f", while the proxy {'rose' if b > a else 'fell'} by {abs(b - a):.2f} sd"
     return raised(
-        "past_peak", measured, step=looks[last].step, explanation=words + ".", examples=_worst(looks[top].answers, looks[last].answers, target)
+        "past_peak",
+        measured,
+        step=looks[last].step,
+        explanation=words + ".",
+        examples=_worst(looks[top].answers, looks[last].answers, target),
     )
 
 
 def _worst(best: Sequence[Answer], last: Sequence[Answer], target: Curve) -> list[dict[str, object]]:
     """The answers whose judge likes them least against the best look's, among those that the proxy likes more."""
-    measure = {GOLD: of.gold}.get(target.name, of.judge(0))
+    measure = of.gold if target.name == GOLD else of.judge(0)
     before = {answer.key: answer for answer in best}
     pairs = []
     for answer in last:

@@ -143,5 +143,7 @@ def stages_of(path: Path) -> list[Path]:
     known = {place: read_json(place / "config.json")["stage"] for place in found}
     wanted = [place for kind in ("rm", "ppo") for place in found if known[place] == kind]
     if not wanted:
-        raise CheckpointError(f"{path} holds neither a run nor a pipeline with rm or ppo stages", hint="instructloop inspect runs/first/stages/ppo")
+        raise CheckpointError(
+            f"{path} holds neither a run nor a pipeline with rm or ppo stages", hint="instructloop inspect runs/first/stages/ppo"
+        )
     return wanted

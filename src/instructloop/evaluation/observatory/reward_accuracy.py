@@ -1,4 +1,4 @@
-"""Does the reward model agree with people it has not seen? By labeler, confidence, margin and K; is its confidence earned? (spec D10, I14)"""
+"""Does the reward model agree with people it has not seen? By labeler, confidence, margin and K; is its confidence earned? (spec D10, I14)."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -67,7 +67,9 @@ def pairs_of(rows: Sequence[ScoredRanking]) -> list[ScoredPair]:
     return [ScoredPair(row, *pair) for row in rows if not row.ranking.none_acceptable for pair in row.ranking.strict_pairs()]
 
 
-def reward_accuracy(rows: Sequence[ScoredRanking], *, lexical: Sequence[float] | None = None, trained_on: str = "", seed: int = 0) -> Findings:
+def reward_accuracy(
+    rows: Sequence[ScoredRanking], *, lexical: Sequence[float] | None = None, trained_on: str = "", seed: int = 0
+) -> Findings:
     """Accuracy in all its cuts, the calibration plot, beside what length alone would reach.
 
     Args:
@@ -245,10 +247,12 @@ def lexical_baseline(train: Sequence[Ranking], rows: Sequence[ScoredRanking], *,
         from sklearn.linear_model import LogisticRegression
     except ImportError:
         return None
-    chosen = [(one.completions[a], one.completions[b]) for one in train if not one.none_acceptable for a, b in one.strict_pairs()][:most_pairs]
+    chosen = [(one.completions[a], one.completions[b]) for one in train if not one.none_acceptable for a, b in one.strict_pairs()][
+        :most_pairs
+    ]
     if not chosen:
         return None
-    vectors = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", sublinear_tf=True)
+    vectors = TfidfVectorizer(ngram_range=(1, 2), token_pattern=r"\S+", sublinear_tf=True)  # noqa: S106 - no password
     vectors.fit([text for pair in chosen for text in pair])
     difference = vectors.transform([a for a, _ in chosen]) - vectors.transform([b for _, b in chosen])
     model = LogisticRegression(fit_intercept=False, max_iter=1000)

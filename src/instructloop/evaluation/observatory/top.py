@@ -69,6 +69,14 @@ def _common(scored: Sequence[Answer]) -> Table:
     rows: list[list[Cell]] = [["length (tokens)", *(float(np.mean([answer.tokens for answer in some])) for some in (tenth, scored))]]
     for habit, measure in HABITS.items():
         rows.append(
-            [habit, *(float(np.mean([measure(answer.completion, prompt_text(answer.prompt.prompt)) for answer in some])) for some in (tenth, scored))]
+            [
+                habit,
+                *(
+                    float(np.mean([measure(answer.completion, prompt_text(answer.prompt.prompt)) for answer in some]))
+                    for some in (tenth, scored)
+                ),
+            ]
         )
-    return Table(title=f"The best-scored tenth ({len(tenth)}) against all {len(scored)}", columns=["mean of", "best tenth", "all"], rows=rows)
+    return Table(
+        title=f"The best-scored tenth ({len(tenth)}) against all {len(scored)}", columns=["mean of", "best tenth", "all"], rows=rows
+    )
