@@ -8,6 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from instructloop.cli.suite_tables import print_suites
 from instructloop.core.files import read_json
 
 _WIDTH_WITHOUT_TERMINAL = 140
@@ -25,6 +26,8 @@ def print_evaluations(out: Console, run: Path) -> None:
         value = read_json(file)
         if value.get("kind") == "comparison":
             print_comparison(out, value)
+        elif value.get("kind") == "suites":
+            print_suites(out, value)
 
 
 def print_comparison(out: Console, table: Mapping[str, Any]) -> None:

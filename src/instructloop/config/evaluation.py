@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from instructloop.config.shared import ComputeConfig, SamplingConfig, require
 
@@ -11,6 +12,7 @@ class EvaluationConfig:
     """Which models answer which prompts, and who says which answer is better.
 
     Give ``reward_model`` (its score decides), ``votes`` (a file of human votes), or both: each makes a table of its own.
+    ``suite`` puts public test sets to the models, with or without a voter.
     """
 
     seed: int = 0
@@ -37,8 +39,26 @@ class EvaluationConfig:
     """Held-out documents for the language-modeling loss of each model; empty leaves it out."""
     reference: str = ""
     """Name of the model that the others' sequence KL is measured against; empty leaves it out."""
+    baseline: str = ""
+    """Name of the model that the others are first of all compared with; voters who compare pairs are asked about its pairs only."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How completions are drawn."""
+    suite: tuple[str, ...] = ()
+    """Public test sets by name or group (``paper``, ``further``, ``all``, ``likelihood``); see docs/how-to/public-suites.md."""
+    data: tuple[str, ...] = ()
+    """Where the sets' files lie: folders, single files, or ``hub:`` names (the library ``datasets``); the first place that has a set wins."""
+    compare: tuple[str, ...] = ()
+    """Further checkpoints as ``name=path``, side by side and ahead of those named otherwise; differences are to the very first model."""
+    shots: Literal["zero", "few", "both"] = "both"
+    """Suites without worked examples in the prompt, with them, or both ways."""
+    suite_limit: int = 0
+    """Score a random part of this many items of each suite; 0 scores all."""
+    toxicity_judge: str = ""
+    """A trained toxicity classifier (``.npz``); empty trains one from RealToxicityPrompts' own scores, where they lie in ``data``."""
+    truth_judge: str = ""
+    """A trained judge of truth (``.npz``); empty trains one from ``truth_labels.jsonl`` and ``info_labels.jsonl`` in ``data``."""
+    suite_chat_template: bool = False
+    """Wrap the suites' frames, plain text in the paper, as a user turn where the tokenizer has a chat template."""
     chat_template: bool = True
     """Wrap string prompts as a user turn if the tokenizer has a chat template."""
     bootstrap_samples: int = 2000
@@ -49,19 +69,21 @@ class EvaluationConfig:
     """Device and precision."""
 
     def __post_init__(self) -> None:
-        require(len(dict(self.named_models)) == len(self.models), "evaluate.models names a model twice", hint="give each its own name")
-        unknown = [name for name in (*dict(self.templates), self.reference) if name and name not in dict(self.named_models)]
+        count = len(self.models) + len(self.compare)
+        require(len(dict(self.named_models)) == count, "evaluate.models names a model twice", hint="give each its own name")
+        unknown = [name for name in (*dict(self.templates), self.reference, self.baseline) if name and name not in dict(self.named_models)]
         require(not unknown, f"evaluate: {unknown[:1]} is none of the models", hint=f"models: {', '.join(dict(self.named_models))}")
         require(self.completions_per_prompt >= 1, f"evaluate.completions_per_prompt must be >= 1, got {self.completions_per_prompt}")
         require(self.bootstrap_samples >= 100, f"evaluate.bootstrap_samples must be >= 100, got {self.bootstrap_samples}")
         require(self.limit >= 0, f"evaluate.limit must be >= 0, got {self.limit}", hint="0 uses all prompts")
+        require(self.suite_limit >= 0, f"evaluate.suite_limit must be >= 0, got {self.suite_limit}", hint="0 scores all items")
         require(self.samples_shown >= 0, f"evaluate.samples_shown must be >= 0, got {self.samples_shown}")
         _pairs(self.sets, "sets")
 
     @property
     def named_models(self) -> tuple[tuple[str, str], ...]:
-        """``models`` as (name, path); a bare path is called by its last part."""
-        return _pairs(self.models, "models")
+        """``compare`` and ``models`` as (name, path); a bare path is called by its last part."""
+        return _pairs(self.compare, "compare") + _pairs(self.models, "models")
 
     @property
     def templates(self) -> tuple[tuple[str, str], ...]:

@@ -14,6 +14,7 @@ from instructloop.evaluation.capabilities import Probe
 from instructloop.evaluation.comparison import compare_votes
 from instructloop.evaluation.evaluate import evaluate
 from instructloop.evaluation.sampling import Candidate
+from instructloop.evaluation.suites.run import data_parents, run_suites, summary
 from instructloop.evaluation.voters import AnyVoter, RewardModelVoter
 from instructloop.evaluation.votes import read_votes
 from instructloop.formats import read_prompts, read_texts
@@ -31,12 +32,13 @@ def run_evaluation(
     voters: Mapping[str, AnyVoter] | None = None,
     probes: Sequence[Probe] = (),
 ) -> Path:
-    """Evaluate and write ``eval/<voter>.json``, ``completions.jsonl`` and ``result.json``.
+    """Evaluate and write ``eval/<voter>.json``, ``eval/suites.json``, ``completions.jsonl`` and ``result.json``.
 
     Args:
         cfg: models, prompts, voters.
         out: the run directory.
-        resume: allow an earlier, killed attempt there; the evaluation starts over, since it is deterministic.
+        resume: allow an earlier, killed attempt there; comparisons start over, since they are deterministic, and finished parts of
+            suites are taken up again.
         voters: further voters by name (a gold function, a judge).
         probes: further held capabilities.
 
@@ -44,13 +46,16 @@ def run_evaluation(
         ConfigError: nobody votes, or models vote without prompts.
     """
     given = dict(voters or {})
-    if not (given or cfg.reward_model or cfg.votes):
-        raise ConfigError("nobody votes", hint="give --reward-model PATH, or --votes FILE with human votes")
-    if (given or cfg.reward_model) and not (cfg.models and cfg.prompts):
+    if not (given or cfg.reward_model or cfg.votes or cfg.suite):
+        raise ConfigError("nobody votes", hint="give --reward-model PATH, --votes FILE with human votes, or --suite NAME for test sets")
+    if cfg.suite and not cfg.named_models:
+        raise ConfigError("suites need models", hint="instructloop evaluate runs/ppo --suite paper --data FOLDER")
+    if (given or cfg.reward_model) and not (cfg.named_models and cfg.prompts):
         raise ConfigError("a reward model that votes needs models and prompts", hint="--models sft=runs/sft ppo=runs/ppo --prompts FILE")
     run = RunDir.open(out, stage=STAGE, config=to_json(cfg), parents=_parents(cfg), resume=resume)
     with run:
         tables: dict[str, dict[str, Any]] = {}
+        rows: list[dict[str, Any]] = []
         if given or cfg.reward_model:
             if cfg.reward_model:
                 given["reward model"] = RewardModelVoter(cfg.reward_model, cfg.compute, chat_template=cfg.chat_template)
@@ -62,6 +67,7 @@ def run_evaluation(
                 texts=read_texts(cfg.texts).records if cfg.texts else (),
                 probes=probes,
                 reference=cfg.reference,
+                baseline=cfg.baseline,
                 sampling=cfg.sampling,
                 n=cfg.completions_per_prompt,
                 seed=cfg.seed,
@@ -71,19 +77,47 @@ def run_evaluation(
                 chat_template=cfg.chat_template,
             )
             tables |= done.tables
-            run.publish_file("completions.jsonl", lambda path: write_jsonl(path, done.rows))
+            rows += done.rows
+            for name, verdicts in done.verdicts.items():
+                write_verdicts(run, name, verdicts)
         if cfg.votes:
             votes = read_votes(cfg.votes)
-            tables["people"] = compare_votes(votes, samples=cfg.bootstrap_samples, seed=cfg.seed, shown=cfg.samples_shown)
-        write_tables(run, tables)
+            settings = {"samples": cfg.bootstrap_samples, "seed": cfg.seed, "shown": cfg.samples_shown}
+            tables["people"] = compare_votes(votes, baseline=cfg.baseline, **settings)  # type: ignore[arg-type]
+        suites: dict[str, Any] = {}
+        if cfg.suite:
+            suites, answers = run_suites(cfg, run)
+            rows += answers
+            run.evaluation("suites", suites)
+        if rows:
+            run.publish_file("completions.jsonl", lambda path: write_jsonl(path, rows))
+        write_tables(run, tables, suites)
     return run.path
 
 
-def write_tables(run: RunDir, tables: Mapping[str, Mapping[str, Any]]) -> None:
-    """Each voter's table as ``eval/<voter>.json``, and the win rates alone as ``result.json``."""
+def write_verdicts(run: RunDir, voter: str, verdicts: Sequence[Mapping[str, Any]]) -> None:
+    """Each verdict of a voter who compares pairs, as ``verdicts-<voter>.jsonl``: a file that ``--votes`` reads."""
+    run.publish_file(f"verdicts-{file_name(voter)}.jsonl", lambda path: write_jsonl(path, verdicts))
+
+
+def file_name(voter: str) -> str:
+    """A voter's name as part of a file's name."""
+    return voter.replace(" ", "_").replace("/", "_")
+
+
+def write_tables(run: RunDir, tables: Mapping[str, Mapping[str, Any]], suites: Mapping[str, Any] | None = None) -> None:
+    """Each voter's table as ``eval/<voter>.json``, and the win rates and the suites' numbers alone as ``result.json``."""
     for name, table in tables.items():
-        run.evaluation(name.replace(" ", "_"), table)
-    run.result({"n_prompts": max(table["n_prompts"] for table in tables.values()), "wins": {name: t["wins"] for name, t in tables.items()}})
+        run.evaluation(file_name(name), table)
+    result: dict[str, Any] = {}
+    if tables:
+        result = {
+            "n_prompts": max(table["n_prompts"] for table in tables.values()),
+            "wins": {name: t["wins"] for name, t in tables.items()},
+        }
+    if suites:
+        result["suites"] = summary(suites)
+    run.result(result)
 
 
 def _candidates(cfg: EvaluationConfig) -> dict[str, Candidate]:
@@ -102,4 +136,5 @@ def _prompts(path: str, limit: int) -> list[Prompt]:
 def _parents(cfg: EvaluationConfig) -> list[Parent]:
     files = [("prompts", cfg.prompts), ("reward_model", cfg.reward_model), ("votes", cfg.votes), ("texts", cfg.texts), *cfg.named_sets]
     named = [parent(role, path) for role, path in files if path]
+    named += data_parents(cfg) if cfg.suite else []
     return named + [parent(f"model:{name}", path) for name, path in cfg.named_models]
