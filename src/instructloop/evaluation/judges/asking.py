@@ -101,6 +101,8 @@ class Reading:
     """None: unreadable or failed."""
     text: str = ""
     problem: str = ""
+    failed: bool = False
+    """Whether the question could not be answered at all."""
     probabilities: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -189,7 +191,7 @@ class Asking:
         self.spent.asked += 1
         self.spent.add(row)
         if answer.problem:
-            self._failed[ask.key] = Reading(value=None, problem=answer.problem)
+            self._failed[ask.key] = Reading(value=None, problem=answer.problem, failed=True)
 
     def _settled(self, key: str) -> bool:
         return key in self._failed or self._journal.value(key) is not None or self._journal.attempts(key) > self.reasks

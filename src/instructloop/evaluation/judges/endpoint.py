@@ -12,7 +12,6 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from datetime import UTC, datetime
-from email.message import Message
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
@@ -191,7 +190,7 @@ class EndpointJudge:
         except (TimeoutError, OSError, http.client.HTTPException, _Failure):
             body = ""
         again = error.code in _TRY_AGAIN or error.code >= 500
-        return _Failure(f"status {error.code} {error.reason}", error.code, body, _retry_after(error.headers), again=again)
+        return _Failure(f"status {error.code} {error.reason}", error.code, body, _retry_after(str(error.headers.get("Retry-After") or "").strip()), again=again)
 
     def _clean(self, raw: bytes) -> str:
         """Text that can be written down: valid UTF-8, without the key if the endpoint repeats it."""
@@ -208,9 +207,8 @@ def _key(variable: str) -> str:
     return key
 
 
-def _retry_after(headers: Message[str, str]) -> float | None:
+def _retry_after(asked: str) -> float | None:
     """Seconds that a Retry-After header asks for, given as a number or as a date; None without a readable one."""
-    asked = (headers.get("Retry-After") or "").strip()
     try:
         return max(0.0, float(asked))
     except ValueError:

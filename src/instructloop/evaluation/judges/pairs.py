@@ -149,7 +149,7 @@ class PairJudge:
                         {
                             "prompt": asked[:_QUOTED],
                             "order": order,
-                            "failed": reading.text == "" and bool(reading.problem),
+                            "failed": reading.failed,
                             "problem": reading.problem,
                             "answer": reading.text[-_QUOTED:],
                         }
