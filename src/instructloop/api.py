@@ -133,7 +133,7 @@ def ppo(
     Returns:
         The run directory.
     """
-    from instructloop.training.ppo import run_ppo
+    from instructloop.recipes.watched import run_ppo
 
     keep = _Inputs(Path(out), resume)
     values = {

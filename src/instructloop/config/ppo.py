@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from instructloop.config.shared import CheckpointConfig, ComputeConfig, LoraConfig, OptimizerConfig, SamplingConfig, require
+from instructloop.config.watch import WatchConfig
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +105,9 @@ class PPOConfig:
     samples_count: int = 8
     """Samples in one table."""
     evaluate_every: int = 0
-    """Iterations between calls of the evaluators; 0 never."""
+    """Iterations between calls of the evaluators; 0 never (but see ``watch.every``)."""
+    watch: WatchConfig = field(default_factory=WatchConfig)
+    """Alarms during the run, judged by reward models that are not maximized."""
     chat_template: bool = True
     """Wrap string prompts as a user turn if the tokenizer has a chat template."""
     max_prompt_tokens: int = 0

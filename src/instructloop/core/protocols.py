@@ -1,10 +1,10 @@
 """What rooms ask of each other without knowing each other. Generic: no model type is named here."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class Verdict(StrEnum):
@@ -25,6 +25,8 @@ class Judgement:
     reason: str = ""
     metrics: Mapping[str, float] = field(default_factory=dict)
     best_step: int | None = None
+    alarms: Sequence[Mapping[str, Any]] = ()
+    """Alarms that begin here, each with ``kind`` and ``message`` and whatever else belongs into ``events.jsonl``."""
 
 
 class Evaluator(Protocol):

@@ -82,8 +82,17 @@ _ALL = (
     Kind(
         name="ppo",
         config_path="instructloop.config:PPOConfig",
-        run_path="instructloop.training.ppo:run_ppo",
-        inputs=("model", "reference", "value_model", "prompts", "pretrain_data", "reward.args.path"),
+        run_path="instructloop.recipes.watched:run_ppo",
+        inputs=(
+            "model",
+            "reference",
+            "value_model",
+            "prompts",
+            "pretrain_data",
+            "reward.args.path",
+            "watch.prompts",
+            "watch.reward_models",
+        ),
         shown=("ppo/reward", "ppo/kl", "ppo/entropy", "ppo/eos_rate"),
     ),
     Kind(

@@ -29,6 +29,7 @@ from transformers import PreTrainedModel
 
 from instructloop.config import to_json
 from instructloop.config.ppo import PPOConfig
+from instructloop.config.shared import require
 from instructloop.core.protocols import Evaluator
 from instructloop.core.records import Prompt, Text
 from instructloop.core.seeds import derive
@@ -44,7 +45,8 @@ from instructloop.objectives.masking import masked_whiten
 from instructloop.objectives.reward_shaping import apply_eos_rule, kl_shaped_rewards
 from instructloop.rewards import Reward, as_reward
 from instructloop.runs import RunDir
-from instructloop.training.loop import StepClock, open_run
+from instructloop.training.flops import PPOWork
+from instructloop.training.loop import StepClock, open_run, spent
 from instructloop.training.ppo_metrics import rollout_metrics, sample_rows
 from instructloop.training.ppo_setup import PPOInputs, load_inputs, model_card, ppo_parents, summary
 from instructloop.training.ppo_state import Learner, reference_model
@@ -85,8 +87,13 @@ def run_ppo(
         prompts: records to use instead of ``cfg.prompts`` (the Python API).
         pretrain_texts: records to use instead of ``cfg.pretrain_data``.
         reward: a Reward, or ``function(prompts, completions) -> numbers``, to use instead of ``cfg.reward``.
-        evaluators: see ``train_ppo``.
+        evaluators: see ``train_ppo``; the watch of ``cfg.watch`` is one (``recipes.watched`` makes it).
     """
+    require(
+        cfg.watch.every == 0 or bool(evaluators),
+        "ppo.watch is set, but nobody keeps the watch: no evaluator was passed",
+        hint="call instructloop.recipes.watched.run_ppo, or set ppo.watch.every = 0",
+    )
     with open_run(out, ranks=joined(), stage="ppo", config=to_json(cfg), parents=ppo_parents(cfg), resume=resume) as run:
         inputs: PPOInputs = load_inputs(cfg, run, prompts=prompts, pretrain_texts=pretrain_texts, reward=reward)
         learner = train_ppo(cfg, run=run, evaluators=evaluators, **inputs.arguments())
@@ -95,7 +102,7 @@ def run_ppo(
         if learner.ema is not None:
             with gathered(learner.policy):
                 run.publish("model_raw", lambda path: save_causal(learner.policy, inputs.codec, path, card=model_card(cfg, learner)))
-        run.result(summary(cfg, learner))
+        run.result({**summary(cfg, learner), **spent(run)})
     return out
 
 
@@ -124,7 +131,7 @@ def train_ppo(
         reward: what is maximized; a plain ``function(prompts, completions)`` works too.
         prompts: prompts to roll out from; those without room for a completion are left out and counted.
         pretrain_texts: documents of the pretraining mix, needed when ``cfg.ptx_coef`` > 0.
-        evaluators: called every ``cfg.evaluate_every`` iterations with the averaged policy.
+        evaluators: called every ``cfg.evaluate_every`` iterations (and every ``cfg.watch.every``) with the averaged policy.
 
     Returns:
         The learner: its networks hold the raw weights, ``learner.averaged()`` the published ones.
@@ -138,6 +145,7 @@ def train_ppo(
     reference = frozen_reference(policy, reference)
     usable = usable_prompts(cfg, policy, codec, prompts, run)
     blocks = pack_texts(pretrain_texts, codec, cfg.ptx_tokens) if cfg.ptx_coef > 0 else None
+    work = PPOWork.of(cfg, policy, value_model, reward)
     shard(policy, value_model, reference, ranks=ranks, mode=cfg.compute.sharding)
     learner = Learner.start(cfg, policy, value_model)
     if (saved := run.latest()) is not None:
@@ -201,11 +209,13 @@ def train_ppo(
         # 6. Weight average, KL controller, alarms, evaluation, and the records of the iteration (spec E7, PPO-21, E19)
         for alarm in learner.finish_iteration(metrics):
             run.event(step + 1, "alarm", alarm.message, item=alarm.kind)
-        best = evaluate(cfg, learner, evaluators, metrics, ranks=ranks)
+        best = evaluate(cfg, run, learner, evaluators, metrics, ranks=ranks)
         run.metrics(step + 1, "ppo", metrics)
         if step == 0 or (step + 1) % cfg.samples_every == 0 or step + 1 == cfg.steps:
             run.samples(step + 1, sample_rows(rollouts, output, scores, ref_logprobs, targets, count=cfg.samples_count))
-        clock.tick(step + 1, int(rollouts.batch.lengths.sum()), {name: metrics[name] for name in SHOWN if name in metrics})
+        shown = {name: metrics[name] for name in SHOWN if name in metrics}
+        flops = work.iteration(rollouts.batch, rescored=old_logprobs is not sampled)
+        clock.tick(step + 1, int(rollouts.batch.lengths.sum()), shown, flops=flops)
         if (step + 1) % cfg.checkpoint.every_steps == 0 or step + 1 == cfg.steps or learner.ended_early or best:
             run.checkpoint(step + 1, learner.save, keep=cfg.checkpoint.keep, best=best)
     roll_back(run, learner, ranks=ranks)

@@ -60,6 +60,8 @@ def ppo_parents(cfg: PPOConfig) -> list[Parent]:
             **{role: str(find_adapter(path)) for role, path in shared.items() if path},
             "prompts": cfg.prompts,
             "pretrain_data": cfg.pretrain_data,
+            "watch_prompts": cfg.watch.prompts if cfg.watch.every else "",
+            "watch_reward": cfg.watch.reward_models if cfg.watch.every else (),
         }
     )
 

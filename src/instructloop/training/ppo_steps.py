@@ -131,12 +131,14 @@ def refuse_divergence(cfg: PPOConfig, run: RunDir, step: int, metrics: dict[str,
         )
 
 
-def evaluate(cfg: PPOConfig, learner: Learner, evaluators: Sequence[Evaluator], metrics: dict[str, float], *, ranks: Ranks = ALONE) -> bool:
-    """Ask the evaluators about the averaged policy; True if one calls this iteration the best so far.
+def evaluate(
+    cfg: PPOConfig, run: RunDir, learner: Learner, evaluators: Sequence[Evaluator], metrics: dict[str, float], *, ranks: Ranks = ALONE
+) -> bool:
+    """Ask the evaluators about the averaged policy; True if one calls this iteration the best so far. Its alarms become events.
 
     Of several processes only the main one asks: an evaluator may write files, or cost money.
     """
-    if not evaluators or cfg.evaluate_every == 0 or learner.steps_done % cfg.evaluate_every:
+    if not evaluators or not _due(cfg, learner.steps_done):
         return False
     best = False
     with learner.averaged() as model, gathered(model), evaluating(model):
@@ -144,9 +146,18 @@ def evaluate(cfg: PPOConfig, learner: Learner, evaluators: Sequence[Evaluator], 
             judgement = ranks.by_main(partial(evaluator, step=learner.steps_done, model=model, metrics=dict(metrics)))
             metrics |= {f"eval/{name}": value for name, value in judgement.metrics.items()}
             best = best or judgement.best_step == learner.steps_done
+            for alarm in judgement.alarms:
+                told = {name: value for name, value in alarm.items() if name not in {"kind", "message", "step"}}
+                run.event(learner.steps_done, "alarm", str(alarm["message"]), item=str(alarm["kind"]), **told)
             if judgement.verdict is not Verdict.CONTINUE:
                 learner.ended_early = f"{judgement.verdict.value}: {judgement.reason}"
     return best
+
+
+def _due(cfg: PPOConfig, step: int) -> bool:
+    """Whether evaluators are asked after an iteration: by their own rhythm or the watch's, which also looks at the last one."""
+    rhythms = [every for every in (cfg.evaluate_every, cfg.watch.every) if every]
+    return any(step % every == 0 for every in rhythms) or (cfg.watch.every > 0 and step == cfg.steps)
 
 
 def roll_back(run: RunDir, learner: Learner, *, ranks: Ranks = ALONE) -> None:
