@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from instructloop.config.shared import CheckpointConfig
+from instructloop.core.files import read_jsonl
 from instructloop.core.seeds import derive
 from instructloop.data.batching import micro_batches
 from instructloop.data.sequences import TokenBatch, TokenSequence, collate
@@ -82,17 +83,28 @@ class StepClock:
         self._last = time.perf_counter()
         self._told = False
 
-    def tick(self, step: int, tokens: int, metrics: Mapping[str, float]) -> None:
-        """The step that just ended saw ``tokens`` real tokens; ``metrics`` are shown in the log."""
+    def tick(self, step: int, tokens: int, metrics: Mapping[str, float], *, flops: float = 0.0) -> None:
+        """The step that just ended saw ``tokens`` real tokens and took ``flops`` operations; ``metrics`` are shown in the log."""
         now = time.perf_counter()
         seconds, self._last = now - self._last, now
-        self.run.timing(step, {f"{self.stage}/seconds": seconds, f"{self.stage}/tokens_per_s": tokens / max(seconds, 1e-9)})
+        spent = {"seconds": seconds, "tokens_per_s": tokens / max(seconds, 1e-9), "tokens": tokens, "flops": flops}
+        self.run.timing(step, {f"{self.stage}/{name}": value for name, value in spent.items()})
         if self.run.follows:
             return
         if step % self._every == 0 or step == self.total_steps or not self._told:  # the first step too: a run soon shows that it runs
             self._told = True
             shown = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
             logger.info("%s step %d/%d  %s  %.0f tokens/s", self.stage, step, self.total_steps, shown, tokens / max(seconds, 1e-9))
+
+
+def spent(run: RunDir) -> dict[str, float]:
+    """``tokens`` and ``flops`` of all steps of a run, from its clock's file: a resumed run has those of the steps before the stop too."""
+    file = run.path / "timings.jsonl"
+    totals = {"tokens": 0.0, "flops": 0.0}
+    for row in read_jsonl(file, drop_torn_tail=True) if file.is_file() else ():
+        for name in totals:
+            totals[name] += float(row.get(f"{run.stage}/{name}", 0.0))
+    return {"tokens": round(totals["tokens"]), "flops": totals["flops"]}
 
 
 def token_batches(sequences: Sequence[TokenSequence], pad_id: int, budget_tokens: int) -> Iterator[tuple[list[int], TokenBatch]]:

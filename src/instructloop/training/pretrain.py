@@ -25,8 +25,9 @@ from instructloop.models.save import save_causal
 from instructloop.models.sharding import gathered, is_sharded, shard
 from instructloop.runs.rundir import RunDir
 from instructloop.training.cards import pretrain_card
+from instructloop.training.flops import Size
 from instructloop.training.inputs import input_parents, load_texts, model_path
-from instructloop.training.loop import StepClock, TrainState, commit_state, open_run, resume_state
+from instructloop.training.loop import StepClock, TrainState, commit_state, open_run, resume_state, spent
 from instructloop.training.memory import announce_memory
 from instructloop.training.optim import check_loss, lr_at, make_optimizer, set_lr, step_checked
 
@@ -65,7 +66,7 @@ def run_pretrain(
         result = train_pretrain(cfg, run=run, model=model, codec=codec, documents=texts, validation=held_out)
         with gathered(model):
             run.publish("model", lambda path: save_causal(model, codec, path, card=pretrain_card(cfg, result)))
-        run.result({"stage": "pretrain", **result})
+        run.result({"stage": "pretrain", **result, **spent(run)})
     return out
 
 
@@ -85,7 +86,7 @@ def train_pretrain(
     rows = max(1, cfg.batch_tokens // cfg.context_tokens)
     logger.info("%d blocks of %d tokens, %d a step; %d steps", len(blocks), cfg.context_tokens, rows, cfg.steps)
 
-    ranks = joined()
+    ranks, work = joined(), Size.of(model)
     shard(model, ranks=ranks, mode=cfg.compute.sharding)
     optimizer = make_optimizer(model, cfg.optimizer)
     state = TrainState({"model": model}, {"optimizer": optimizer})
@@ -107,7 +108,7 @@ def train_pretrain(
         if held_out is not None and (step % cfg.evaluate_every == 0 or step == cfg.steps):
             metrics["val_loss"] = mean_text_nll(model, held_out, cfg.compute.micro_batch_tokens, ranks=ranks)
         run.metrics(step, "pretrain", metrics)
-        clock.tick(step, batch.numel(), metrics)
+        clock.tick(step, batch.numel(), metrics, flops=work.training(batch.numel(), batch.numel()))
         result = {name: metrics[name] for name in ("loss", "val_loss") if name in metrics}
         commit_state(run, step, cfg.steps, cfg.checkpoint, state, extra={"result": result}, ranks=ranks)
     model.eval()

@@ -33,8 +33,9 @@ from instructloop.runs.rundir import RunDir
 from instructloop.runs.snapshots import beside
 from instructloop.training.cards import reward_model_card
 from instructloop.training.crossval import cross_validate
+from instructloop.training.flops import Size
 from instructloop.training.inputs import input_parents, load_demonstrations, load_rankings, model_path
-from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, open_run, resume_state
+from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, open_run, resume_state, spent
 from instructloop.training.memory import announce_memory
 from instructloop.training.optim import lr_at, make_optimizer, set_lr, step_checked
 from instructloop.training.rm_groups import apart, conditioned, remember_group_prompt, weighted
@@ -99,7 +100,7 @@ def run_reward_model(
         if cfg.lora.rank:
             card = reward_model_card(cfg, result, merged=False)
             run.publish(ADAPTER_DIRECTORY, lambda path: save_adapter(model, codec.tokenizer, path, base=cfg.model, card=card))
-        run.result({"stage": "rm", **result, **extra})
+        run.result({"stage": "rm", **result, **extra, **spent(run)})
     return out
 
 
@@ -131,7 +132,7 @@ def train_reward_model(
     steps = min(steps, cfg.max_steps) if cfg.max_steps else steps
     _say_what_is_trained(run, dict(tokenized.notes), groups, held_out, steps)
 
-    ranks = joined()
+    ranks, work = joined(), Size.of(model)
     shard(model, ranks=ranks, mode=cfg.compute.sharding)
     optimizer = make_optimizer(model, cfg.optimizer)
     state = TrainState({"model": model}, {"optimizer": optimizer})
@@ -160,7 +161,8 @@ def train_reward_model(
             metrics["val_loss"] = ranking_loss_of(held_out, scores)
             metrics["val_accuracy"] = pair_accuracy_of(held_out, scores)
         run.metrics(step, "rm", metrics)
-        clock.tick(step, stats.tokens, metrics)
+        scored = sum(len(group.sequences) for group in batch)
+        clock.tick(step, stats.tokens, metrics, flops=work.training(stats.tokens, scored))
         last = {name: metrics[name] for name in ("loss", "accuracy")}
         commit_state(run, step, steps, cfg.checkpoint, state, extra={"last": last}, ranks=ranks)
     model.eval()

@@ -35,8 +35,9 @@ from instructloop.models.sharding import gathered, shard
 from instructloop.runs.rundir import RunDir
 from instructloop.runs.snapshots import beside
 from instructloop.training.cards import sft_card
+from instructloop.training.flops import Size
 from instructloop.training.inputs import input_parents, load_demonstrations, load_texts, model_path
-from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, open_run, resume_state
+from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, open_run, resume_state, spent
 from instructloop.training.memory import announce_memory
 from instructloop.training.optim import lr_at, make_optimizer, set_lr, step_checked
 from instructloop.training.pretrain import accumulate_text_gradient
@@ -110,7 +111,7 @@ def run_sft(
         )
         with gathered(model):
             run.publish("model", lambda path: save_causal(model, codec, path, card=sft_card(cfg, result)))
-        run.result({"stage": "sft", **result})
+        run.result({"stage": "sft", **result, **spent(run)})
     return out
 
 
@@ -131,7 +132,7 @@ def train_sft(
         raise ConfigError("sft.select_by = 'rm_score' needs a scorer", hint="run_sft makes one from sft.reward_model")
     # 1. Prompt + completion + EOS as one sequence each; for the RL-init model, documents packed into full blocks.
     data = prepare_sft(cfg, run, context_tokens(model), codec, demonstrations, validation, pretrain_texts)
-    ranks = joined()
+    ranks, work = joined(), Size.of(model)
     shard(model, ranks=ranks, mode=cfg.compute.sharding)
     optimizer = make_optimizer(model, cfg.optimizer)
     state = TrainState({"model": model}, {"optimizer": optimizer})
@@ -153,8 +154,10 @@ def train_sft(
             loss = accumulate_sft_gradient(model, batch, codec.pad_id, budget, step=step, weight=1 - data.text_share, ranks=ranks)
             metrics = {"loss": loss}
             # 4. RL-init only: the pretraining mix, accumulated into the same gradient (C6).
+            text_tokens = 0
             if data.blocks is not None:
                 blocks = data.blocks[batch_at(step - 1, len(data.blocks), data.blocks_per_step, cfg.seed)]
+                text_tokens = blocks.numel()
                 metrics["pretrain_loss"] = accumulate_text_gradient(
                     model, blocks, budget, name="sft/pretrain_loss", step=step, weight=data.text_share, ranks=ranks
                 )
@@ -174,7 +177,9 @@ def train_sft(
             with gathered(model):
                 progress.ask(evaluators, run, step, model, metrics, ranks=ranks)
         run.metrics(step, "sft", metrics)
-        clock.tick(step, sum(len(sequence) for sequence in batch), metrics)
+        tokens = sum(len(sequence) for sequence in batch)
+        flops = work.training(tokens, sum(sequence.completion_length for sequence in batch)) + work.training(text_tokens, text_tokens)
+        clock.tick(step, tokens, metrics, flops=flops)
         last = step if progress.stopped else data.steps
         commit_state(run, step, last, cfg.checkpoint, state, extra={"progress": progress.as_dict()}, best=best, ranks=ranks)
     # 7. The weights of the selected epoch.
