@@ -19,6 +19,7 @@ _EXTRA_OF = {
     **dict.fromkeys(("fastapi", "starlette", "uvicorn", "python_multipart", "argon2", "markdown_it", "nh3", "zxcvbn"), "web"),
     "psycopg": "postgres",
     "spacy": "names",
+    **dict.fromkeys(("sacrebleu", "rouge_score", "sklearn", "langdetect"), "evaluation"),
 }
 
 
@@ -78,6 +79,9 @@ VERBS: dict[str, Verb] = {
         "inspect:inspect",
         "is the reward lying? proxy against gold, length, variety, sycophancy, with alarms",
         "instructloop inspect runs/first/stages/ppo",
+    ),
+    "score": Verb(
+        "score:score", "marks of outputs made elsewhere, by the suites' own rules", "instructloop score --suite squadv2 outputs.csv"
     ),
     "report": Verb("report:report", "write report.html of a run or a pipeline", "instructloop report runs/first"),
     "lineage": Verb("provenance:lineage", "what a model or file was made from, back to the labelers", "instructloop lineage runs/ppo"),

@@ -71,12 +71,12 @@ def contained(text: str, options: Sequence[str]) -> int | None:
 
 
 def letter(text: str, count: int) -> int | None:
-    """Number of the option that an answer like ``B``, ``(B)``, ``B. because``, ``Answer: B`` names by its letter; None where none does."""
+    """Number of the option that an answer names by its letter: ``B``, ``(b)``, ``B. because``, ``Answer: B``; None where none does.
+
+    A letter with words behind it and no sign between ("A dog") is no choice.
+    """
     letters = "".join(chr(ord("A") + number) for number in range(count))
     found = re.match(
-        rf"\s*(?:(?:the\s+)?(?:correct\s+)?(?:answer|option)\s*(?:is)?\s*:?\s*)?\(?([{letters}])(?:[).:,]|\s|$)", text, re.IGNORECASE
+        rf"\s*(?:(?:the\s+)?(?:correct\s+)?(?:answer|option)\s*(?:is)?\s*:?\s*)?\(?([{letters}])(?:[).:,]|\s*$|\s*\n)", text, re.IGNORECASE
     )
-    if found is None:
-        return None
-    lower_article = found.group(1) == "a" and not re.match(r"\s*\(?a[).:]", text)
-    return None if lower_article else letters.index(found.group(1).upper())
+    return None if found is None else letters.index(found.group(1).upper())
