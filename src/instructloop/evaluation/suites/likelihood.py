@@ -68,7 +68,6 @@ def divide(subject: Subject, context: str, continuation: str) -> Divided:
     return Divided(whole[: len(first)], whole[len(first) :])
 
 
-@torch.no_grad()
 def sequence_logprobs(subject: Subject, pairs: Sequence[tuple[str, str]], *, budget_tokens: int = BUDGET_TOKENS) -> list[Scored]:
     """Score each (context, continuation) under the model, at temperature 1.
 
@@ -83,8 +82,13 @@ def sequence_logprobs(subject: Subject, pairs: Sequence[tuple[str, str]], *, bud
     Returns:
         One result a pair, in the given order.
     """
+    return divided_logprobs(subject, [divide(subject, *pair) for pair in pairs], budget_tokens=budget_tokens)
+
+
+@torch.no_grad()
+def divided_logprobs(subject: Subject, divided: Sequence[Divided], *, budget_tokens: int = BUDGET_TOKENS) -> list[Scored]:
+    """The same for what is divided into ids already."""
     limit = context_tokens(subject.model)
-    divided = [divide(subject, *pair) for pair in pairs]
     rows, starts, cuts = [], [], []
     for context, continuation in divided:
         # the last token is only predicted, never read: one more than the context fits
@@ -115,4 +119,4 @@ def sequence_logprobs(subject: Subject, pairs: Sequence[tuple[str, str]], *, bud
             parts = zip(chosen, scored.logprobs.cpu().split(sizes), scored.greedy.cpu().split(sizes), strict=True)
             for place, logprobs, greedy in parts:
                 found[place] = Scored(float(logprobs.double().sum()), len(logprobs), bool(greedy.all()), cuts[place])
-    return [found[place] for place in range(len(pairs))]
+    return [found[place] for place in range(len(divided))]
