@@ -35,6 +35,20 @@ class Evaluation:
         return next(iter(self.tables.values()))
 
 
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What the models said, before anyone votes: all that voting needs, so that no model is opened again for it."""
+
+    rows: list[dict[str, Any]]
+    """Completions, as in ``Evaluation.rows``."""
+    held: Mapping[str, Mapping[str, Mapping[str, Any]]] = field(default_factory=dict)
+    """Model name to its held capabilities."""
+    over_long: Mapping[str, int] = field(default_factory=dict)
+    """Prompts of each set that were too long for one of the models."""
+    reference: str = ""
+    """The model whose sequence KL to the others was measured."""
+
+
 def evaluate(
     models: Models,
     prompts: Sequence[Prompt],
@@ -78,11 +92,38 @@ def evaluate(
         DataError: no prompt of a set fits into the context of every model.
     """
     named = dict(voters) if isinstance(voters, Mapping) else {"voter": voters}
-    if not models or not named or not prompts:
-        raise ConfigError(f"an evaluation of {len(models)} models by {len(named)} voters on {len(prompts)} prompts shows nothing")
-    for role, name in (("reference", reference), ("baseline", baseline)):
-        if name and name not in models:
-            raise ConfigError(f"{role} {name!r} is none of the models", hint=f"models: {', '.join(models)}")
+    if not named:
+        raise ConfigError(f"an evaluation of {len(models)} models by 0 voters shows nothing")
+    if baseline and baseline not in models:
+        raise ConfigError(f"baseline {baseline!r} is none of the models", hint=f"models: {', '.join(models)}")
+    answers = answer(
+        models, prompts, sets=sets, texts=texts, probes=probes, reference=reference, sampling=sampling, n=n, seed=seed, samples=samples,
+        compute=compute, chat_template=chat_template,
+    )  # fmt: skip
+    every = {MAIN_SET: prompts, **(sets or {})}
+    return vote_on(answers, named, sets=every, baseline=baseline, samples=samples, seed=seed, shown=shown)
+
+
+def answer(
+    models: Models,
+    prompts: Sequence[Prompt],
+    *,
+    sets: Mapping[str, Sequence[Prompt]] | None = None,
+    texts: Sequence[Text] = (),
+    probes: Sequence[Probe] = (),
+    reference: str = "",
+    sampling: SamplingConfig | None = None,
+    n: int = 1,
+    seed: int = 0,
+    samples: int = 2000,
+    compute: ComputeConfig | None = None,
+    chat_template: bool = True,
+) -> Answers:
+    """The first half of ``evaluate``: every model answers every prompt, and shows its held capabilities."""
+    if not models or not prompts:
+        raise ConfigError(f"an evaluation of {len(models)} models on {len(prompts)} prompts shows nothing")
+    if reference and reference not in models:
+        raise ConfigError(f"reference {reference!r} is none of the models", hint=f"models: {', '.join(models)}")
     every = {MAIN_SET: prompts, **(sets or {})}
     settings, where = sampling or SamplingConfig(), compute or ComputeConfig()
     rows: list[dict[str, Any]] = []
@@ -92,31 +133,57 @@ def evaluate(
         for name, model in models.items():
             with opened(name, model, where, chat_template=chat_template) as subject:
                 rows += _answers(subject, every, tether, sampling=settings, n=n, seed=seed)
-                if not as_candidate(model).template:
+                if not as_candidate(model).template and (texts or probes):
                     held[name] = capabilities(subject, texts=texts, probes=probes, samples=samples, seed=seed)
             logger.info("%s answered %d prompts", name, sum(len(own) for own in every.values()))
     rows, over_long = _answered_by_all(rows, every, models)
+    return Answers(rows, held, over_long, reference)
+
+
+def vote_on(
+    answers: Answers,
+    voters: Mapping[str, AnyVoter],
+    *,
+    sets: Mapping[str, Sequence[Prompt]] | None = None,
+    baseline: str = "",
+    samples: int = 2000,
+    seed: int = 0,
+    shown: int = 48,
+) -> Evaluation:
+    """The second half of ``evaluate``: every voter judges the answers; its numbers join the rows.
+
+    Args:
+        answers: of all models.
+        voters: by name; each makes a table.
+        sets: the prompts of each set, counted by ``prompt_id``, where voters need their ``meta``; None rebuilds them from the rows, without.
+        baseline: the model that the others are first of all compared with.
+        samples: resamples behind each interval.
+        seed: base of the resampling streams.
+        shown: prompts whose completions are kept for the report.
+    """
+    rows = answers.rows
+    every: dict[str, Sequence[Prompt] | None] = {MAIN_SET: None, **dict.fromkeys(row["set"] for row in rows), **(sets or {})}
     tables, verdicts = {}, {}
-    for name, voter in named.items():
-        settings_of_tables: dict[str, Any] = {"voter_name": name, "baseline": baseline, "samples": samples, "seed": seed, "shown": shown}
+    for name, voter in voters.items():
+        settings: dict[str, Any] = {"voter_name": name, "baseline": baseline, "samples": samples, "seed": seed, "shown": shown}
         if isinstance(voter, PairVoter):
-            by_set, verdicts[name] = _compared(voter, rows, every, settings_of_tables)
+            by_set, verdicts[name] = _compared(voter, rows, every, settings)
         else:
             judged = {kind: judge_rows([row for row in rows if row["set"] == kind], voter, own) for kind, own in every.items()}
             for row, one in zip(rows, _in_order(rows, judged), strict=True):
                 row["scores"][name] = one["score"]
-            by_set = {kind: tabulate(own, **settings_of_tables) for kind, own in judged.items()}
+            by_set = {kind: tabulate(own, **settings) for kind, own in judged.items()}
         table = by_set.pop(MAIN_SET)
-        table["capabilities"] = held if texts or probes else {}
-        table["reference"] = reference or None
-        table["over_long"] = over_long
+        table["capabilities"] = answers.held
+        table["reference"] = answers.reference or None
+        table["over_long"] = answers.over_long
         table["sets"] = by_set
         tables[name] = table
     return Evaluation(tables, rows, verdicts)
 
 
 def _compared(
-    voter: PairVoter, rows: Sequence[dict[str, Any]], sets: Mapping[str, Sequence[Prompt]], settings: Mapping[str, Any]
+    voter: PairVoter, rows: Sequence[dict[str, Any]], sets: Mapping[str, Sequence[Prompt] | None], settings: Mapping[str, Any]
 ) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
     """The tables of a voter who compares pairs, by prompt set, and its verdicts."""
     tables, kept = {}, []
