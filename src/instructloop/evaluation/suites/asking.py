@@ -100,7 +100,9 @@ def _choices(subject: Subject, suite: Suite, variant: Variant, items: Sequence[I
         found: list[Scored] = [next(scored) for _ in own]
         chosen = pick([one.sum for one in found], [one.tokens for one in found])
         right = suite.right(item)
-        row = _row(item, one.prompt, own[chosen], {"accuracy": float(chosen == right)})
+        sums = [one.sum for one in found]
+        marks = {"accuracy": float(chosen == right)} if suite.mark_choice is None else suite.mark_choice(own, sums, right)
+        row = _row(item, one.prompt, own[chosen], marks)
         rows.append({**row, "references": [own[right]], "logprobs": [[round(each.sum, 6), each.tokens] for each in found]})
     return _answered(rows, [one for _, one, _ in kept], len(items), variant)
 

@@ -7,6 +7,7 @@ from typing import Any
 from instructloop.core.errors import ConfigError
 from instructloop.evaluation.suites import frames, marks
 from instructloop.evaluation.suites.frames import Frame
+from instructloop.evaluation.suites.lm_eval_suites import LM_EVAL_SETS, LM_EVAL_SUITES
 from instructloop.evaluation.suites.probes import KINDS, mark_probes, probe_items
 from instructloop.evaluation.suites.suite import Marker, Metric, Suite, Variant, named_variants, shot_variants
 from instructloop.scoring.sets import SETS, Item
@@ -209,16 +210,18 @@ _FURTHER = (
     _one("xsum", frames.CNN_DM, (ROUGE,), marks.each(marks.rouge), max_new_tokens=64, note=_SUMMARY_NOTE),
 )
 
-SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (*_PAPER, *_FURTHER)}
-SET_OF: Mapping[str, str] = {"truthfulqa_mc1": "truthfulqa"}
+SUITES: Mapping[str, Suite] = {suite.name: suite for suite in (*_PAPER, *_FURTHER, *LM_EVAL_SUITES)}
+SET_OF: Mapping[str, str] = {"truthfulqa_mc1": "truthfulqa", **LM_EVAL_SETS}
 """Suites whose items are another set's."""
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "paper": tuple(suite.name for suite in _PAPER),
     "further": tuple(suite.name for suite in _FURTHER),
-    "all": tuple(SUITES),
-    "likelihood": tuple(suite.name for suite in SUITES.values() if suite.mode != "generate"),
+    "all": tuple(suite.name for suite in (*_PAPER, *_FURTHER)),
+    "likelihood": tuple(suite.name for suite in (*_PAPER, *_FURTHER) if suite.mode != "generate"),
+    "lm-eval": tuple(suite.name for suite in LM_EVAL_SUITES),
 }
-"""``paper``: those of InstructGPT; ``further``: the others; ``likelihood``: those without sampling, which are quick."""
+"""``paper``: those of InstructGPT; ``further``: the others; ``likelihood``: those without sampling, which are quick;
+``lm-eval``: in its frames, to be compared with its numbers."""
 
 
 def chosen(names: Sequence[str]) -> list[Suite]:

@@ -62,6 +62,8 @@ class Suite:
     """For ``choice``: the options as they follow the prompt. For ``pair``: the two sentences."""
     right: Callable[[Item], int] | None = None
     """For ``choice``: which option is right."""
+    mark_choice: Callable[[Sequence[str], Sequence[float], int], Marks] | None = None
+    """For ``choice``: marks from the options, their total log-probabilities in nats and the number of the right one; None is the paper's."""
     mark_pair: Callable[[Item, float, float], Marks] | None = None
     """For ``pair``: marks from the two total log-probabilities in nats."""
     max_new_tokens: int = 48
