@@ -32,6 +32,8 @@ class Candidate:
     """Plain text with ``{prompt}`` in it, e.g. worked examples before the question (a few-shot base); empty asks as in training."""
     stop: tuple[str, ...] = ()
     """Further texts that end a completion; a base model does not stop by itself."""
+    temperature: float | None = None
+    """Sampling temperature of this model; None takes the evaluation's (the paper drew base models at 0.7, aligned ones at 1, spec J-P16)."""
 
     def __post_init__(self) -> None:
         if self.template and PLACEHOLDER not in self.template:
@@ -61,12 +63,17 @@ class Subject:
         room = context_tokens(self.model) - sampling.max_new_tokens
         return {place for place, one in enumerate(prompts) if len(self.codec.encode_prompt(self.candidate.asked(one).prompt)) <= room}
 
+    def sampling(self, sampling: SamplingConfig) -> SamplingConfig:
+        """How this candidate's completions are drawn."""
+        warmth = sampling.temperature if self.candidate.temperature is None else self.candidate.temperature
+        return replace(sampling, temperature=warmth, stop=(*sampling.stop, *self.candidate.stop))
+
     def answer(self, prompts: Sequence[Prompt], *, n: int, sampling: SamplingConfig, seed: int) -> Rollouts:
         """``n`` completions of each prompt, asked in the candidate's form.
 
         The random streams do not depend on the model, so that equal models give equal answers (common random numbers).
         """
-        settings = replace(sampling, stop=(*sampling.stop, *self.candidate.stop))
+        settings = self.sampling(sampling)
         asked = [self.candidate.asked(prompt) for prompt in prompts]
         return TorchEngine(self.model, self.codec).generate(asked, n=n, sampling=settings, seed=derive(seed, "evaluate"))
 
@@ -93,6 +100,7 @@ def opened(name: str, model: str | Path | Candidate, compute: ComputeConfig, *, 
 def sample_rows(subject: Subject, prompts: Sequence[Prompt], rollouts: Rollouts, *, n: int) -> list[dict[str, Any]]:
     """Rollouts as JSONL rows; ``prompt_id`` is the prompt's place in the list, ``draw`` counts its completions."""
     lengths, ended = rollouts.batch.completion_lengths.tolist(), rollouts.ended.tolist()
+    prompt_lengths = rollouts.batch.prompt_lengths.tolist()
     return [
         {
             "prompt_id": row // n,
@@ -102,6 +110,7 @@ def sample_rows(subject: Subject, prompts: Sequence[Prompt], rollouts: Rollouts,
             "draw": row % n,
             "completion": rollouts.completions[row].strip() if subject.candidate.template else rollouts.completions[row],
             "tokens": int(lengths[row]),
+            "prompt_tokens": int(prompt_lengths[row]),
             "ended": bool(ended[row]),
         }
         for row in range(len(rollouts))
@@ -118,7 +127,7 @@ def sample_models(
     compute: ComputeConfig | None = None,
     chat_template: bool = True,
 ) -> list[dict[str, Any]]:
-    """Rows ``{"prompt_id", "prompt", "use_case", "model", "draw", "completion", "tokens", "ended"}``, model by model."""
+    """Rows ``{"prompt_id", "prompt", "use_case", "model", "draw", "completion", "tokens", "prompt_tokens", "ended"}``, model by model."""
     rows: list[dict[str, Any]] = []
     for name, model in models.items():
         with opened(name, model, compute or ComputeConfig(), chat_template=chat_template) as subject:

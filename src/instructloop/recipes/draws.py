@@ -15,6 +15,10 @@ class Draws:
     completions: Sequence[str]
     finish_reasons: Sequence[str]
     tokens: Sequence[int]
+    seen: int = 0
+    """Tokens that went through the model: every prompt once, and all completions."""
+    flops: float = 0.0
+    """Useful operations of sampling them."""
 
     def of(self, offset: int) -> list[str]:
         """The completions of one prompt."""

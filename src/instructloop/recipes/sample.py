@@ -15,11 +15,12 @@ from instructloop.data.codec import TextCodec
 from instructloop.data.prompts import keep_prompts
 from instructloop.formats import read_prompts
 from instructloop.formats.writers import to_row
-from instructloop.generation import Engine, TorchEngine
+from instructloop.generation import TorchEngine
 from instructloop.generation.vllm_engine import VllmEngine, make_engine
 from instructloop.models import context_tokens, load_causal, load_tokenizer
 from instructloop.recipes.draws import Draws, Origin, origins_of
 from instructloop.runs import Parent, RunDir, parent
+from instructloop.training.flops import Size
 
 if TYPE_CHECKING:
     from instructloop.recipes.sample_to_project import SampledProject
@@ -61,7 +62,8 @@ def run_sample(cfg: SampleConfig, out: str | Path, *, resume: bool = False, prom
             records = records[: cfg.limit or None]
         counts: Counter[str] = Counter()
         rows, origins = [], []
-        for row, own in _sampled(cfg, records, run, counts):
+        spent = {"tokens": 0.0, "flops": 0.0}
+        for row, own in _sampled(cfg, records, run, counts, spent):
             rows.append(row)
             origins.append(own)
         if not rows:
@@ -80,6 +82,7 @@ def run_sample(cfg: SampleConfig, out: str | Path, *, resume: bool = False, prom
                 **counts,
                 **({"passed_over": passed_over} if passed_over else {}),
                 **filled,
+                **spent,
             }
         )
         logger.info("%d prompts with %s completions; %s", len(rows), dict(sorted(sizes.items())), dict(counts))
@@ -102,7 +105,7 @@ def _read(cfg: SampleConfig, run: RunDir) -> tuple[Prompt, ...]:
 
 
 def _sampled(
-    cfg: SampleConfig, prompts: Sequence[Prompt], run: RunDir, counts: Counter[str]
+    cfg: SampleConfig, prompts: Sequence[Prompt], run: RunDir, counts: Counter[str], spent: dict[str, float]
 ) -> Iterator[tuple[dict[str, Any], list[Origin]]]:
     """Rows, and where each of their completions came from."""
     engines = [_engine(cfg, path) for path in cfg.models]
@@ -112,6 +115,8 @@ def _sampled(
     for start in range(0, len(kept), cfg.portion):
         portion = kept.prompts[start : start + cfg.portion]
         drawn = [_draw(cfg, engine, number, portion, start) for number, engine in enumerate(engines)]
+        spent["tokens"] += sum(own.seen for own in drawn)
+        spent["flops"] += sum(own.flops for own in drawn)
         for offset, prompt in enumerate(portion):
             k = 2 if cfg.pairwise else chosen_k(cfg, start + offset)
             row = distinct_row(prompt, [own.of(offset) for own in drawn], cfg.models, k, counts)
@@ -135,10 +140,12 @@ def _engine(cfg: SampleConfig, path: str) -> TorchEngine | VllmEngine:
     return make_engine(cfg.engine, load_causal(path, cfg.compute, trainable=False), codec, sampling=cfg.sampling, follow=False)
 
 
-def _draw(cfg: SampleConfig, engine: Engine, number: int, prompts: Sequence[Prompt], start: int) -> Draws:
+def _draw(cfg: SampleConfig, engine: TorchEngine | VllmEngine, number: int, prompts: Sequence[Prompt], start: int) -> Draws:
     n = -(-cfg.samples_per_prompt // len(cfg.models))
     seed = derive(cfg.seed, "sample", number, start)
     rollouts = engine.generate(prompts, n=n, sampling=cfg.sampling, seed=seed)
+    read = int(rollouts.batch.completion_lengths.sum())
+    seen = int(rollouts.batch.prompt_lengths.sum()) // n + read
     return Draws(
         seed=seed,
         n=n,
@@ -146,6 +153,8 @@ def _draw(cfg: SampleConfig, engine: Engine, number: int, prompts: Sequence[Prom
         completions=rollouts.completions,
         finish_reasons=[str(reason) for reason in rollouts.finish_reasons],
         tokens=[int(count) for count in rollouts.mask.sum(1).tolist()],
+        seen=seen,
+        flops=Size.of(engine.model).forward(seen, read),
     )
 
 
