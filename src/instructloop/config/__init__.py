@@ -2,6 +2,7 @@
 
 from instructloop.config.evaluation import EvaluationConfig
 from instructloop.config.inspection import InspectionConfig
+from instructloop.config.judge import JudgeConfig
 from instructloop.config.load import from_command_line, from_mapping, load_toml, read_toml, to_json
 from instructloop.config.ppo import PPOConfig, RewardSpec
 from instructloop.config.pretrain import PretrainConfig
@@ -16,6 +17,7 @@ __all__ = [
     "ComputeConfig",
     "EvaluationConfig",
     "InspectionConfig",
+    "JudgeConfig",
     "LoraConfig",
     "OptimizerConfig",
     "PPOConfig",

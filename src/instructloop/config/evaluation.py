@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from instructloop.config.judge import JudgeConfig
 from instructloop.config.shared import ComputeConfig, SamplingConfig, require
 
 
@@ -11,7 +12,8 @@ from instructloop.config.shared import ComputeConfig, SamplingConfig, require
 class EvaluationConfig:
     """Which models answer which prompts, and who says which answer is better.
 
-    Give ``reward_model`` (its score decides), ``votes`` (a file of human votes), or both: each makes a table of its own.
+    Give ``reward_model`` (its score decides), ``votes`` (a file of human votes), ``judge`` (a language model), or several: each makes a
+    table of its own.
     ``suite`` puts public test sets to the models, with or without a voter.
     """
 
@@ -35,12 +37,28 @@ class EvaluationConfig:
     """Reward-model directory that votes."""
     votes: str = ""
     """File of human votes: rows ``{"prompt", "model_a", "model_b", "winner": "a" | "b" | "tie"}``."""
+    judge: JudgeConfig = field(default_factory=JudgeConfig)
+    """A language model that compares the answers; with ``votes`` beside it, its agreement with people is measured."""
+    accept_biased_judge: bool = False
+    """Count the verdicts of a judge that is position-biased; its table says so. May be added to ``--resume``."""
+    completions: str = ""
+    """Judge completions made earlier (``completions.jsonl`` of an evaluation, rows with prompt, model and completion) instead of sampling."""
+    allow_seen_prompts: bool = False
+    """Go on although test prompts were trained on, or something was selected on them; every table says so."""
     texts: str = ""
     """Held-out documents for the language-modeling loss of each model; empty leaves it out."""
     reference: str = ""
     """Name of the model that the others' sequence KL is measured against; empty leaves it out."""
     baseline: str = ""
     """Name of the model that the others are first of all compared with; voters who compare pairs are asked about its pairs only."""
+    prefixes: tuple[str, ...] = ()
+    """Text files: the one with the highest mean reward-model score on ``prefix_prompts`` makes a prompted baseline of ``prefix_model`` (F2)."""
+    prefix_model: str = ""
+    """Name of the model that the prefixes are put before; the first model by default."""
+    prefix_prompts: str = ""
+    """Validation prompts that the prefix is chosen on; none of them may be a test prompt."""
+    temperatures: tuple[str, ...] = ()
+    """Sampling temperature of single models as ``name=value``; the others take ``sampling.temperature`` (the paper: base 0.7, aligned 1)."""
     sampling: SamplingConfig = field(default_factory=SamplingConfig)
     """How completions are drawn."""
     suite: tuple[str, ...] = ()
@@ -71,7 +89,9 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         count = len(self.models) + len(self.compare)
         require(len(dict(self.named_models)) == count, "evaluate.models names a model twice", hint="give each its own name")
-        unknown = [name for name in (*dict(self.templates), self.reference, self.baseline) if name and name not in dict(self.named_models)]
+        named = {*dict(self.named_models), *([f"{self.prefixed} prompted"] if self.prefixes else [])}
+        used = (*dict(self.templates), *self.warmth, self.reference, self.baseline, self.prefix_model)
+        unknown = [name for name in used if name and name not in named]
         require(not unknown, f"evaluate: {unknown[:1]} is none of the models", hint=f"models: {', '.join(dict(self.named_models))}")
         require(self.completions_per_prompt >= 1, f"evaluate.completions_per_prompt must be >= 1, got {self.completions_per_prompt}")
         require(self.bootstrap_samples >= 100, f"evaluate.bootstrap_samples must be >= 100, got {self.bootstrap_samples}")
@@ -79,6 +99,9 @@ class EvaluationConfig:
         require(self.suite_limit >= 0, f"evaluate.suite_limit must be >= 0, got {self.suite_limit}", hint="0 scores all items")
         require(self.samples_shown >= 0, f"evaluate.samples_shown must be >= 0, got {self.samples_shown}")
         _pairs(self.sets, "sets")
+        if self.prefixes:
+            given = bool(self.reward_model and self.prefix_prompts and self.named_models)
+            require(given, "evaluate.prefixes need models, reward_model and prefix_prompts", hint="--reward-model RM --prefix-prompts FILE")
 
     @property
     def named_models(self) -> tuple[tuple[str, str], ...]:
@@ -89,6 +112,21 @@ class EvaluationConfig:
     def templates(self) -> tuple[tuple[str, str], ...]:
         """``few_shot`` as (model name, file)."""
         return _pairs(self.few_shot, "few_shot")
+
+    @property
+    def prefixed(self) -> str:
+        """Name of the model that the prefixes are put before."""
+        return self.prefix_model or next(iter(dict(self.named_models)), "")
+
+    @property
+    def warmth(self) -> dict[str, float]:
+        """``temperatures`` by model."""
+        found = {}
+        for name, value in _pairs(self.temperatures, "temperatures"):
+            number = float(value) if value.replace(".", "", 1).isdigit() else -1.0
+            require(0 <= number <= 10, f"evaluate.temperatures: {name}={value} is no temperature", hint="for example base=0.7")
+            found[name] = number
+        return found
 
     @property
     def named_sets(self) -> tuple[tuple[str, str], ...]:

@@ -211,9 +211,10 @@ def _answers(
         fitting = [prompts[place] for place in places]
         rollouts = subject.answer(fitting, n=n, sampling=sampling, seed=seed)
         own = [{**row, "prompt_id": places[row["prompt_id"]]} for row in sample_rows(subject, fitting, rollouts, n=n)]
-        kl = sequence_kl(tether, rollouts, sampling=sampling) if tether is not None and same_tokens(subject, tether) else None
+        drawn = subject.sampling(sampling)
+        kl = sequence_kl(tether, rollouts, sampling=drawn) if tether is not None and same_tokens(subject, tether) else None
         for place, row in enumerate(own):
-            row |= {"set": kind, "scores": {}, "kl": None if kl is None else kl[place]}
+            row |= {"set": kind, "scores": {}, "kl": None if kl is None else kl[place], "temperature": drawn.temperature}
         rows += own
     return rows
 

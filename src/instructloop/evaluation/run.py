@@ -8,8 +8,9 @@ from typing import Any
 from instructloop.config import to_json
 from instructloop.config.evaluation import EvaluationConfig
 from instructloop.core.errors import ConfigError
-from instructloop.core.files import write_jsonl
+from instructloop.core.files import write_json, write_jsonl
 from instructloop.core.records import Prompt
+from instructloop.evaluation.baselines import PREFIX_FILE, choose_prefix, require_disjoint
 from instructloop.evaluation.capabilities import Probe
 from instructloop.evaluation.comparison import compare_votes
 from instructloop.evaluation.evaluate import evaluate
@@ -59,9 +60,10 @@ def run_evaluation(
         if given or cfg.reward_model:
             if cfg.reward_model:
                 given["reward model"] = RewardModelVoter(cfg.reward_model, cfg.compute, chat_template=cfg.chat_template)
+            prompts = _prompts(cfg.prompts, cfg.limit)
             done = evaluate(
-                _candidates(cfg),
-                _prompts(cfg.prompts, cfg.limit),
+                _candidates(cfg) if not cfg.prefixes else _with_prefix(cfg, run, prompts, given["reward model"]),
+                prompts,
                 given,
                 sets={name: _prompts(path, cfg.limit) for name, path in cfg.named_sets},
                 texts=read_texts(cfg.texts).records if cfg.texts else (),
@@ -123,9 +125,42 @@ def write_tables(run: RunDir, tables: Mapping[str, Mapping[str, Any]], suites: M
 def _candidates(cfg: EvaluationConfig) -> dict[str, Candidate]:
     templates = {name: Path(file).read_text(encoding="utf-8") for name, file in cfg.templates}
     return {
-        name: Candidate(path=path, template=templates.get(name, ""), stop=cfg.few_shot_stop if name in templates else ())
+        name: Candidate(
+            path=path,
+            template=templates.get(name, ""),
+            stop=cfg.few_shot_stop if name in templates else (),
+            temperature=cfg.warmth.get(name),
+        )
         for name, path in cfg.named_models
     }
+
+
+def _with_prefix(cfg: EvaluationConfig, run: RunDir, tests: Sequence[Prompt], voter: AnyVoter) -> dict[str, Candidate]:
+    """The models, and behind the prompted one itself with the best prefix (spec F2), chosen on validation prompts."""
+    models = _candidates(cfg)
+    validation = _prompts(cfg.prefix_prompts, 0)
+    require_disjoint(validation, tests)
+    base = cfg.prefixed
+    choice = choose_prefix(
+        base,
+        models[base].path,
+        cfg.prefixes,
+        validation,
+        voter,
+        stop=cfg.few_shot_stop,
+        temperature=models[base].temperature,
+        sampling=cfg.sampling,
+        samples=cfg.bootstrap_samples,
+        seed=cfg.seed,
+        compute=cfg.compute,
+    )
+    run.publish_file(PREFIX_FILE, lambda path: write_json(path, choice.record))
+    found: dict[str, Candidate] = {}
+    for name, candidate in models.items():
+        found[name] = candidate
+        if name == base:
+            found[choice.name] = choice.chosen
+    return found
 
 
 def _prompts(path: str, limit: int) -> list[Prompt]:
@@ -135,6 +170,7 @@ def _prompts(path: str, limit: int) -> list[Prompt]:
 
 def _parents(cfg: EvaluationConfig) -> list[Parent]:
     files = [("prompts", cfg.prompts), ("reward_model", cfg.reward_model), ("votes", cfg.votes), ("texts", cfg.texts), *cfg.named_sets]
+    files += [("prefix_prompts", cfg.prefix_prompts), *((f"prefix:{Path(path).name}", path) for path in cfg.prefixes)]
     named = [parent(role, path) for role, path in files if path]
     named += data_parents(cfg) if cfg.suite else []
     return named + [parent(f"model:{name}", path) for name, path in cfg.named_models]

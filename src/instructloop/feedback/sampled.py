@@ -168,12 +168,14 @@ def put_to_compare(
     items: Sequence[ToLabel],
     plan: Mapping[str, Any],
     seed: int = 0,
+    overlap: int = 0,
     actor: str = "sample",
 ) -> list[str]:
     """A blind comparison of two models: an evaluation whose plan is frozen now, its queue, and a task for every prompt.
 
     Each model stands in the first slot of half the tasks (one more for an odd number), in an order that ``seed`` names; the side on
     which a completion is shown is drawn by the store for every labeler, balanced too. Answers never become training data.
+    ``overlap`` labelers vote on every task; 0 asks one, and a random tenth of the tasks twice.
 
     Raises:
         ConfigError: not two models, or a queue of that name with tasks: a frozen plan gets no further items.
@@ -185,7 +187,7 @@ def put_to_compare(
         if sorted(drawn.model for drawn in item.completions) != [0, 1]:
             raise DataError(f"prompt {item.prompt_id}: a comparison needs one completion of each model", hint="draw one of each")
     evaluation_id = _evaluation(db, queue, models, plan, seed)
-    queue_id = _queue(db, queue, "pairwise", guideline="evaluation", evaluation_id=evaluation_id)
+    queue_id = _queue(db, queue, "pairwise", guideline="evaluation", evaluation_id=evaluation_id, overlap=overlap)
     with db.read() as session:
         filled = session.scalar(select(func.count()).select_from(Task).where(Task.queue_id == queue_id)) or 0
     if filled:
@@ -200,12 +202,26 @@ def put_to_compare(
     return _fill(db, queue_id, queue, models, ordered, actor, evaluation_id=evaluation_id)
 
 
-def _queue(db: Database, name: str, kind: str, *, guideline: str = "default", evaluation_id: str | None = None) -> str:
+def put_to_rate(
+    db: Database, *, queue: str, models: Sequence[Weights], items: Sequence[ToLabel], overlap: int = 1, actor: str = "sample"
+) -> list[str]:
+    """Every model's completion of a prompt into one rating task under the guideline for evaluations (overall quality and flags).
+
+    Raises:
+        ConfigError: the queue is of another kind.
+    """
+    queue_id = _queue(db, queue, "rate", guideline="evaluation", overlap=overlap)
+    return _fill(db, queue_id, queue, models, items, actor)
+
+
+def _queue(db: Database, name: str, kind: str, *, guideline: str = "default", evaluation_id: str | None = None, overlap: int = 0) -> str:
     with db.read() as session:
         row = session.scalar(select(Queue).where(Queue.name == name))
     if row is None:
-        extra = {"extra_overlap_fraction": 0.1, "gold_rate": 0.05} if evaluation_id is None else {"gold_rate": 0.0}
-        return create_queue(db, name=name, kind=kind, guideline=guideline, evaluation_id=evaluation_id, **extra)  # type: ignore[arg-type]
+        extra: dict[str, Any] = {"gold_rate": 0.05 if guideline == "default" else 0.0}
+        if overlap:
+            extra |= {"overlap": overlap, "extra_overlap_fraction": 0.0}
+        return create_queue(db, name=name, kind=kind, guideline=guideline, evaluation_id=evaluation_id, **extra)
     if row.kind != kind:
         raise ConfigError(f"the queue {name!r} is of kind {row.kind}, not {kind}", hint="choose another --queue, or that kind")
     return row.id
