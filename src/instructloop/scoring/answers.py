@@ -142,7 +142,7 @@ def _is_number(word: str) -> bool:
 
 def _aligned_f1(given: Sequence[set[str]], wanted: Sequence[set[str]]) -> float:
     """Mean F1 over spans under the best one-to-one matching; spans left over on either side count as 0."""
-    scores = [[_bag_f1(bag, other) for other in given] for bag in wanted]
+    scores = [[_bag_f1(bag, wanted=other) for bag in given] for other in wanted]
     if len(given) == len(wanted) == 1:
         return scores[0][0]
     import numpy as np
@@ -153,7 +153,7 @@ def _aligned_f1(given: Sequence[set[str]], wanted: Sequence[set[str]]) -> float:
     return float(table[rows, columns].sum()) / max(len(given), len(wanted))
 
 
-def _bag_f1(given: set[str], wanted: set[str]) -> float:
+def _bag_f1(given: set[str], *, wanted: set[str]) -> float:
     numbers = {word for word in wanted if _is_number(word)}
     if numbers and not numbers & given:
         return 0.0
