@@ -206,7 +206,7 @@ KINDS: dict[str, AlarmKind] = {
         threshold=2.0,
         unit="standard errors",
         explanation="What gold, people or held-out judges think of the last iteration has fallen below the best one by more than chance: the reward is being over-optimized.",
-        next="Publish the best iteration's checkpoint instead of the last; next time stop there, or raise beta. " + _LESS_PRESSURE,
+        next="Publish the best iteration's checkpoint instead of the last. " + _LESS_PRESSURE,
     ),
     "rm_accuracy": AlarmKind(
         title="Reward model agrees with people too rarely",

@@ -82,12 +82,12 @@ def best_of_n(reference: Sequence[Answer], looks: Sequence[Look] = (), *, policy
         kl = best_of_n_kl(k)
         plug_in = float(np.mean([plug_in_kl(group, k) for group in groups]))
         cells: list[Cell] = []
-        for name, (measure, mean, scale) in measures.items():
-            gains = [(value - mean) / scale for value in winner_means(groups, k, measure)]
-            found = mean_interval(gains, samples=1000)
+        for name, (measure, scale) in measures.items():
+            pairs = zip(winner_means(groups, k, measure), winner_means(groups, 1, measure), strict=True)
+            found = mean_interval([(best - mean) / scale for best, mean in pairs], samples=1000)
             cells.append(estimate(found))
             bound[name].append([kl, found.value, found.low, found.high])
-            if name == of.proxy.__name__:
+            if name == "proxy":
                 lower.append([plug_in, found.value])
         rows.append([k, kl, plug_in, *cells])
     series = [Series(name=f"best of n, {name}", points=points) for name, points in bound.items()]
@@ -122,15 +122,15 @@ def best_of_n(reference: Sequence[Answer], looks: Sequence[Look] = (), *, policy
     )
 
 
-def _measures(reference: Sequence[Answer]) -> Mapping[str, tuple[Measure, float, float]]:
-    """Name to (measure, mean and spread over the reference's samples)."""
-    found: dict[str, tuple[Measure, float, float]] = {}
+def _measures(reference: Sequence[Answer]) -> Mapping[str, tuple[Measure, float]]:
+    """Name to (measure, its spread over the reference's samples)."""
+    found: dict[str, tuple[Measure, float]] = {}
     named: list[tuple[str, Measure]] = [("proxy", of.proxy), ("gold", of.gold)]
     named += [(f"judge {place + 1}", of.judge(place)) for place in range(of.judges(reference))]
     for name, measure in named:
         values, _ = of.measured(reference, measure)
         if len(values) == len(reference):
-            found[name] = (measure, float(np.mean(values)), of.spread(reference, measure))
+            found[name] = (measure, of.spread(reference, measure))
     return found
 
 

@@ -57,13 +57,16 @@ def frontier(run: RunFiles, others: Sequence[RunFiles] = ()) -> Findings:
         rows=rows,
         note="Reward is the proxy, on training prompts. Gao et al.: an explicit KL penalty moves the proxy at a given KL and does not improve what gold makes of it; it stops early.",
     )
+    mine = ends[0][1]
+    here = f"This run ended {mine.gain:.2f} sd up at {mine.kl:.2f} nats (beta {mine.beta:g}). " if ends[0][0] is run else ""
     one = "" if len(ends) > 1 else " Give other runs with --others (the same prompts and reward, another beta) to see the frontier."
     return Findings(
         sections=(
             Section(
                 name=NAME,
                 title="KL and reward over beta",
-                text="What a run paid in distance from the reference for each unit of reward. The gain grows with sqrt(KL) while the reward is easy to earn; "
+                text=here
+                + "What a run paid in distance from the reference for each unit of reward. The gain grows with sqrt(KL) while the reward is easy to earn; "
                 "a falling gain per sqrt(KL) is the price of the last bit." + one,
                 charts=[
                     Chart(

@@ -72,7 +72,8 @@ def habits(run: RunFiles | None, policy: Sequence[Answer], reference: Sequence[A
     section = Section(
         name=NAME,
         title="Variety and habits",
-        text="What a policy loses when it settles on a formula, and the habits that please a reward without helping anybody. Patterns are counted in English.",
+        text=_told(before, after)
+        + "What a policy loses when it settles on a formula, and the habits that please a reward without helping anybody. Patterns are counted in English.",
         charts=_curves(run) if run is not None else [],
         tables=tables,
     )
@@ -86,6 +87,15 @@ def habits(run: RunFiles | None, policy: Sequence[Answer], reference: Sequence[A
         _marked_alarm("hedging_known", "hedges", is_known, "known: true", before, after),
     )
     return Findings(sections=(section,), alarms=alarms)
+
+
+def _told(before: Sequence[Answer], after: Sequence[Answer]) -> str:
+    old, new = (distinct_n([answer.completion for answer in some], 2) for some in (before, after))
+    refused, hedged = ((rate(before, habit).value, rate(after, habit).value) for habit in ("refuses", "hedges"))
+    return (
+        f"distinct-2 went from {old:.2f} to {new:.2f}, refusals from {refused[0]:.1%} to {refused[1]:.1%}, "
+        f"hedges from {hedged[0]:.1%} to {hedged[1]:.1%}. "
+    )
 
 
 def _matched(reference: Sequence[Answer], policy: Sequence[Answer]) -> list[Answer]:

@@ -118,10 +118,10 @@ def examine_policy(run: RunFiles, cfg: InspectionConfig, keep: Path) -> Findings
     policy, reference = compared(run, looks, asked)
     votes = read_votes(cfg.human) if cfg.human else []
     others = [RunFiles.read(place) for place in cfg.others]
-    findings = proxy_against_gold(run, looks or _ends(policy, reference), votes=votes, samples=cfg.bootstrap_samples, seed=cfg.seed)
+    findings = proxy_against_gold(run, looks or _ends(run, policy, reference), votes=votes, samples=cfg.bootstrap_samples, seed=cfg.seed)
     findings += frontier(run, others)
     if asked is not None and cfg.best_of_n:
-        findings += best_of_n(asked.reference, looks or _ends(policy, reference), policy_path=path(run))
+        findings += best_of_n(asked.reference, looks or _ends(run, policy, reference), policy_path=path(run))
     findings += ensemble(policy, reference, looks)
     findings += _reward_model(run.reward_model, cfg)
     findings += length(run, policy, reference, probe=_probe(run, cfg, reference), seed=cfg.seed)
@@ -146,7 +146,7 @@ def compared(run: RunFiles, looks: Sequence[Look], asked: Gathered | None) -> tu
     return [], []
 
 
-def _ends(policy: Sequence[Answer], reference: Sequence[Answer]) -> list[Look]:
+def _ends(run: RunFiles, policy: Sequence[Answer], reference: Sequence[Answer]) -> list[Look]:
     """Two looks, reference and policy, where nothing watched the run but the models were asked."""
     kl = [answer.kl for answer in policy if answer.kl is not None]
     if not policy or len(kl) < len(policy):
@@ -154,7 +154,7 @@ def _ends(policy: Sequence[Answer], reference: Sequence[Answer]) -> list[Look]:
     known = {answer.key for answer in reference}
     if any(answer.key not in known for answer in policy):
         return []
-    return [Look(step=0, kl=0.0, answers=reference), Look(step=1, kl=max(0.0, sum(kl) / len(kl)), answers=policy)]
+    return [Look(step=0, kl=0.0, answers=reference), Look(step=max(1, run.last_step), kl=max(0.0, sum(kl) / len(kl)), answers=policy)]
 
 
 def _paired(looks: Sequence[Look]) -> list[Look]:
@@ -190,7 +190,7 @@ def probe_lengths(model: Path, cfg: InspectionConfig, answers: Sequence[Answer])
 def watched(run: RunFiles, looks: Sequence[Look], policy: Sequence[Answer], reference: Sequence[Answer]) -> tuple[Alarm, ...]:
     """The alarms of the watch, judged at the end of the run: those that no section looks at more closely."""
     wanted_kinds = ("unconfirmed", "falling", "kl", "entropy")
-    ends = _ends(policy, reference)
+    ends = _ends(run, policy, reference)
     usable = list(looks) if len(looks) > 1 else _paired(ends) if ends else []
     usable = [look for look in usable if len(look.answers) == len(usable[0].answers) and all(a.proxy is not None for a in look.answers)]
     metrics = {name: values[-1][1] for name in ("kl", "entropy") if (values := run.series(name))}

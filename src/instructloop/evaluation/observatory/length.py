@@ -23,6 +23,7 @@ NAME = "length"
 CONFIDENT_FILLER = "This is certainly and without any doubt the right answer, as everyone knows."
 LENGTH_CORRELATION = 0.3
 """Within a prompt, from here on a tenth of the variance of scores goes with length."""
+_GAIN, _LEFT = "gain in score", "length-controlled gain"
 _RESAMPLES = 500
 _LEAST_ANSWERS = 10
 
@@ -152,14 +153,15 @@ def length(
         )
     gain = _controlled(policy, reference, before)
     if gain is not None:
-        tables.append(gain)
+        tables.append(_gain_table(gain))
     charts = _drift(run) if run is not None else []
     if not (tables or charts):
-        return Findings(alarms=(_bias_alarm(None, None, reference),))
+        return Findings(alarms=(_bias_alarm(None, None, reference), *_drift_alarms(policy, reference)))
     section = Section(
         name=NAME,
         title="Length",
-        text="Length is what reward models most often take for quality. The correlation compares answers to the same prompt; the alterations change "
+        text=_told(policy, reference, before, gain)
+        + "Length is what reward models most often take for quality. The correlation compares answers to the same prompt; the alterations change "
         "nothing but length; the length-controlled gain is what would be left at the reference's length if each answer paid for its own.",
         charts=charts,
         tables=tables,
@@ -180,7 +182,21 @@ def _correlations(before: LengthFit | None, after: LengthFit | None) -> Table:
     )
 
 
-def _controlled(policy: Sequence[Answer], reference: Sequence[Answer], fit: LengthFit | None) -> Table | None:
+def _told(policy: Sequence[Answer], reference: Sequence[Answer], fit: LengthFit | None, gain: Mapping[str, Interval] | None) -> str:
+    """The main numbers in words."""
+    words = ""
+    if policy and reference:
+        old, new = (float(np.mean([answer.tokens for answer in some])) for some in (reference, policy))
+        words += f"Answers went from {old:.1f} to {new:.1f} tokens. "
+    if fit is not None:
+        words += f"Score and length correlate at {fit.correlation.value:.2f} on the reference's answers. "
+    if gain is not None:
+        whole, left = gain[_GAIN], gain[_LEFT]
+        words += f"Of a gain of {whole.value:.2f} sd, {left.value:.2f} ({left.low:.2f} to {left.high:.2f}) is left at equal length. "
+    return words
+
+
+def _controlled(policy: Sequence[Answer], reference: Sequence[Answer], fit: LengthFit | None) -> dict[str, Interval] | None:
     """Gain of the policy over the reference, less what the reference's slope pays for the change of length."""
     if fit is None or not policy or any(answer.proxy is None for answer in policy):
         return None
@@ -191,10 +207,12 @@ def _controlled(policy: Sequence[Answer], reference: Sequence[Answer], fit: Leng
         return None
     gain = (score[both, 1] - score[both, 0]) / fit.deviation
     paid = fit.slope * (size[both, 1] - size[both, 0]) / fit.deviation
-    rows: list[list[Cell]] = [
-        [name, estimate(mean_interval(values, samples=1000))]
-        for name, values in (("gain in score", gain), ("of it paid for length", paid), ("length-controlled gain", gain - paid))
-    ]
+    named = ((_GAIN, gain), ("of it paid for length", paid), (_LEFT, gain - paid))
+    return {name: mean_interval(values, samples=1000) for name, values in named}
+
+
+def _gain_table(gain: Mapping[str, Interval]) -> Table:
+    rows: list[list[Cell]] = [[name, estimate(found)] for name, found in gain.items()]
     return Table(
         title="What is left at equal length",
         columns=["per prompt, policy less reference", "sd of the reference's scores"],

@@ -65,6 +65,8 @@ def proxy_against_gold(run: RunFiles, looks: Sequence[Look], *, votes: Sequence[
     kl = np.array([look.kl for look in usable], dtype=np.float64)
     target = next((curve for name in (GOLD, PEOPLE, HELD_OUT) for curve in curves if curve.name == name), None)
     charts = [_chart(kl, curves)]
+    if len(usable) < _LEAST_FOR_A_LAW:
+        charts += _metric_chart(run)
     tables = [_points(usable, kl, curves)]
     text = (
         "Gain over the reference's answers to the same prompts, in standard deviations of each judge's own scores. While the proxy rises and "
@@ -262,7 +264,7 @@ def _points(looks: Sequence[Look], kl: NDArray[np.float64], curves: Sequence[Cur
 # -- without a watch -------------------------------------------------------------------------------------------------
 
 
-def _from_metrics(run: RunFiles) -> Section:
+def _metric_chart(run: RunFiles) -> list[Chart]:
     """What the metrics alone tell: the proxy on training prompts, and whatever evaluators were called."""
     kl = dict(run.series("kl"))
     reward = [[kl[step], value] for step, value in run.series("reward") if step in kl]
@@ -271,13 +273,22 @@ def _from_metrics(run: RunFiles) -> Section:
         if name.startswith("eval/"):
             points = [[nats, value] for step, value in run.series(name) if (nats := run.kl_after(step)) is not None]
             series.append(Series(name=name.removeprefix("eval/"), points=sorted(points)))
-    chart = Chart(title=TITLE, x_label="KL from the reference (nats)", y_label="in each one's own unit", series=series)
+    if not series:
+        return []
+    return [
+        Chart(
+            title="Along the run, from its metrics", x_label="KL from the reference (nats)", y_label="in each one's own unit", series=series
+        )
+    ]
+
+
+def _from_metrics(run: RunFiles) -> Section:
     return Section(
         name=NAME,
         title=TITLE,
         text="Nothing watched this run, so the proxy stands alone: whether its gain is real cannot be told from these files. "
         "Train with ppo.watch.prompts and ppo.watch.reward_models, or inspect with --gold, --human or --ensemble.",
-        charts=[chart] if series else [],
+        charts=_metric_chart(run),
     )
 
 
