@@ -42,6 +42,8 @@ class Sizes:
     train_prompts: int = 6_000
     validation_prompts: int = 200
     test_prompts: int = 500
+    judge_prompts: int = 0
+    """Further training prompts, neither in ``prompts_train`` nor demonstrated: for the rankings of held-out judges; 0 writes none."""
     vocabulary: int = 0
     """Entries of a tokenizer trained on the documents; 0 trains none (the shipped base has its own)."""
 
@@ -94,8 +96,10 @@ def build(out: Path, seed: int = 0, sizes: Sizes | Mapping[str, int] | None = No
         "demonstrations_validation.jsonl",
         map(_demonstration_row, labelers.demonstrations(world, sizes.validation_demonstrations, seed, "validation")),
     )
-    asked = tasks.prompts(world, "train", sizes.demonstrations + sizes.train_prompts, seed)[sizes.demonstrations :]
-    write("prompts_train.jsonl", map(prompt_row, asked))
+    asked = tasks.prompts(world, "train", sizes.demonstrations + sizes.train_prompts + sizes.judge_prompts, seed)[sizes.demonstrations :]
+    write("prompts_train.jsonl", map(prompt_row, asked[: sizes.train_prompts]))
+    if sizes.judge_prompts:
+        write("prompts_judges.jsonl", map(prompt_row, asked[sizes.train_prompts :]))
     write("prompts_validation.jsonl", map(prompt_row, tasks.prompts(world, "validation", sizes.validation_prompts, seed)))
     write("prompts_test.jsonl", map(prompt_row, tasks.prompts(world, "test", sizes.test_prompts, WORLD_SEED)))
     write("freeform.jsonl", map(prompt_row, freeform_prompts(world)))

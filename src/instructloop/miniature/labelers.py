@@ -23,6 +23,8 @@ NOISE = 0.36
 STEP = 0.15
 """Completions whose felt values fall into one step of this width are tied."""
 LONGEST = 9
+MOST_WORDS = 24
+"""Words beyond which a taste for long answers is satisfied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +70,19 @@ def demonstrations(world: World, n: int, seed: int, split: str = "train") -> lis
     return written
 
 
-def simulated(labeler: Labeler) -> SimulatedLabeler:
-    """The same person as the feedback store's simulations know people."""
+def simulated(labeler: Labeler, *, longer: float = 0.0) -> SimulatedLabeler:
+    """The same person as the feedback store's simulations know people.
+
+    Args:
+        labeler: who.
+        longer: a taste for long answers: utility of every word, up to :data:`MOST_WORDS` of them (gold knows nothing of it).
+    """
 
     def utility(prompt: Prompt, candidates: Sequence[Candidate]) -> list[float]:
-        return [labeler.feel(gold_utility(prompt, candidate.text)) for candidate in candidates]
+        return [
+            labeler.feel(gold_utility(prompt, candidate.text)) + longer * min(len(candidate.text.split()), MOST_WORDS)
+            for candidate in candidates
+        ]
 
     return SimulatedLabeler(code=labeler.code, utility=utility, noise=labeler.noise, tie_width=STEP, key=_name)
 

@@ -48,7 +48,7 @@ class Labeled:
     seconds: float
 
 
-def label(completions: Path, folder: Path, seed: int = 0) -> Labeled:
+def label(completions: Path, folder: Path, seed: int = 0, *, longer: float = 0.0) -> Labeled:
     """Rank a file of ``{"prompt", "completions", ...}`` rows, as ``instructloop sample`` writes it, through a project's store.
 
     Who ranks which row is drawn by ``seed`` alone, and so is what they find: the snapshot's rankings stand in the order of the file.
@@ -57,6 +57,7 @@ def label(completions: Path, folder: Path, seed: int = 0) -> Labeled:
         completions: JSONL; the rows keep the ``task`` of the miniature's prompts, which gold needs.
         folder: becomes the project; one that is there is made anew.
         seed: of the labelers' noise and of who gets which prompt.
+        longer: the labelers' taste for long answers (``labelers.simulated``).
 
     Raises:
         DataError: a row is not from the miniature; its labelers can judge nothing else.
@@ -74,7 +75,7 @@ def label(completions: Path, folder: Path, seed: int = 0) -> Labeled:
         add_tasks(db, queue, tasks)
         people = make_labelers()
         turns = [stream(seed, "assign", number).choice(people).code for number, *_ in rows]
-        report = run_pool(db, [queue], Pool(tuple(simulated(person) for person in people)), seed, turns=turns)
+        report = run_pool(db, [queue], Pool(tuple(simulated(person, longer=longer) for person in people)), seed, turns=turns)
         snapshot = make_snapshot(project, db, actor="miniature")
     finally:
         db.close()

@@ -121,6 +121,12 @@ _ALL = (
         run_path=f"{_STAGES}:run_miniature_evaluate",
         inputs=("models", "world"),
     ),
+    Kind(
+        name="miniature.observe",
+        config_path=f"{_STAGES}:MiniatureObserveConfig",
+        run_path=f"{_STAGES}:run_miniature_observe",
+        inputs=("runs", "sft"),
+    ),
     Kind(name="report", config_path=f"{_STAGES}:ReportConfig", run_path=f"{_STAGES}:run_report"),
 )
 KINDS = {kind.name: kind for kind in _ALL}

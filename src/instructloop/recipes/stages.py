@@ -6,6 +6,7 @@ Torch-free at import: the pipeline reads the configurations here without loading
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from instructloop.config import to_json
@@ -40,6 +41,13 @@ class MiniatureLabelConfig:
     """Base of every random stream of the stage."""
     completions: str = ""
     """``completions.jsonl`` of a ``sample`` stage."""
+    longer: float = 0.0
+    """The labelers' taste for long answers: utility that a word is worth to them (gold knows nothing of it)."""
+    parts: int = 1
+    """With more than one, ``rankings-1.jsonl``, ``rankings-2.jsonl``... hold equal parts of the rankings, for reward models that share none."""
+
+    def __post_init__(self) -> None:
+        require(self.parts >= 1, f"miniature.label.parts must be >= 1, got {self.parts}")
 
 
 def run_miniature_label(cfg: MiniatureLabelConfig, out: Path, *, resume: bool = False) -> Path:
@@ -53,11 +61,19 @@ def run_miniature_label(cfg: MiniatureLabelConfig, out: Path, *, resume: bool = 
 
     parents = [parent("completions", cfg.completions)]
     with RunDir.open(out, stage="miniature.label", config=to_json(cfg), parents=parents, resume=resume) as run:
-        done = label(Path(cfg.completions), run.path / "project", seed=cfg.seed)
+        done = label(Path(cfg.completions), run.path / "project", seed=cfg.seed, longer=cfg.longer)
         run.publish("snapshot", lambda path: _copy(done.snapshot, path))
         run.publish_file("rankings.jsonl", lambda path: shutil.copyfile(done.snapshot / "rankings.jsonl", path))
+        lines = (done.snapshot / "rankings.jsonl").read_text(encoding="utf-8").splitlines(keepends=True)
+        for part in range(cfg.parts if cfg.parts > 1 else 0):
+            share = "".join(lines[len(lines) * part // cfg.parts : len(lines) * (part + 1) // cfg.parts])
+            run.publish_file(f"rankings-{part + 1}.jsonl", partial(_write, share))
         run.result({"ranked": done.ranked, "too_few": done.too_few, "snapshot": done.snapshot.name})
     return run.path
+
+
+def _write(text: str, path: Path) -> None:
+    path.write_text(text, encoding="utf-8")
 
 
 def _copy(source: Path, path: Path) -> None:
@@ -99,6 +115,37 @@ def run_miniature_evaluate(cfg: MiniatureEvaluateConfig, out: Path, *, resume: b
     parents = [parent(f"model:{name}", path) for name, path in cfg.models.items()]
     with RunDir.open(out, stage="miniature.evaluate", config=to_json(cfg), parents=parents, resume=resume) as run:
         evaluate(cfg, run)
+    return run.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class MiniatureObserveConfig:
+    """Gold of what the watches of PPO runs kept, after the runs have ended."""
+
+    seed: int = 0
+    """Base of every random stream of the stage."""
+    runs: dict[str, str] = field(default_factory=dict)
+    """Name to PPO run directory; all watched on the same prompts."""
+    sft: str = ""
+    """The SFT baseline, whose gold on the same prompts is the level to stay above."""
+    sampling: SamplingConfig = field(default_factory=lambda: SamplingConfig(max_new_tokens=48))
+    """How the baseline's completions are drawn."""
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    """Device and precision."""
+
+
+def run_miniature_observe(cfg: MiniatureObserveConfig, out: Path, *, resume: bool = False) -> Path:
+    """Write ``result.json`` and ``eval/observatory.json`` into the run directory; ConfigError if no runs or no SFT model are named."""
+    require(
+        bool(cfg.runs and cfg.sft),
+        "miniature.observe needs PPO runs and the SFT baseline",
+        hint="--runs ppo runs/ppo --sft runs/sft, in a recipe: runs = { ppo = '@ppo' }, sft = '@sft'",
+    )
+    from instructloop.miniature.observe import observe
+
+    parents = [*(parent(f"run:{name}", path) for name, path in cfg.runs.items()), parent("sft", cfg.sft)]
+    with RunDir.open(out, stage="miniature.observe", config=to_json(cfg), parents=parents, resume=resume) as run:
+        observe(cfg, run)
     return run.path
 
 
