@@ -75,6 +75,14 @@ VERBS: dict[str, Verb] = {
         "models side by side on held-out prompts",
         "instructloop evaluate --models sft=runs/sft ppo=runs/ppo --prompts test.jsonl --reward-model runs/rm --out runs/eval",
     ),
+    "compare ask": Verb(
+        "compare:ask",
+        "an evaluation's completions into blind comparisons by people",
+        "instructloop compare ask runs/eval --project my-project",
+    ),
+    "compare collect": Verb(
+        "compare:collect", "people's votes back into the evaluation", "instructloop compare collect runs/eval --project my-project"
+    ),
     "inspect": Verb(
         "inspect:inspect",
         "is the reward lying? proxy against gold, length, variety, sycophancy, with alarms",

@@ -6,8 +6,10 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from instructloop.cli.comparison_tables import further_lines
 from instructloop.cli.suite_tables import print_suites
 from instructloop.core.files import read_json
 
@@ -38,6 +40,10 @@ def print_comparison(out: Console, table: Mapping[str, Any]) -> None:
         where = f"{name or 'held-out'} prompts (n {part['n_prompts']})"
         out.print(f"\n[bold]Win rate of the row over the column, {where}, {judge}, 95 % intervals, ties as one half[/bold]", soft_wrap=True)
         out.print(_wins(part, list(part["models"])))
+    for title, lines in further_lines(table):
+        out.print(f"\n[bold]{escape(title)}[/bold]", soft_wrap=True)
+        for what, figure in lines:
+            out.print(f"  {escape(what)}: {escape(figure)}", soft_wrap=True)
     rows = _score_rows(table, models) + _capability_rows(table.get("capabilities") or {}, models)
     if rows:
         out.print(f"\n[bold]Scores {judge} and held capabilities (the alignment tax), 95 % intervals[/bold]", soft_wrap=True)
