@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from instructloop.config import to_json
 from instructloop.config.evaluation import EvaluationConfig
 from instructloop.core.errors import ConfigError
 from instructloop.core.files import write_json, write_jsonl
@@ -13,13 +12,17 @@ from instructloop.core.records import Prompt
 from instructloop.evaluation.baselines import PREFIX_FILE, choose_prefix, require_disjoint
 from instructloop.evaluation.capabilities import Probe
 from instructloop.evaluation.comparison import compare_votes
-from instructloop.evaluation.evaluate import evaluate
+from instructloop.evaluation.disjoint import Seen, refuse_seen
+from instructloop.evaluation.evaluate import MAIN_SET, Answers, answer, vote_on
+from instructloop.evaluation.judging import add_agreement, judge_parents, keep_answers, kept_answers, lasting, open_voter, read_answers
 from instructloop.evaluation.sampling import Candidate
 from instructloop.evaluation.suites.run import data_parents, run_suites, summary
 from instructloop.evaluation.voters import AnyVoter, RewardModelVoter
 from instructloop.evaluation.votes import read_votes
 from instructloop.formats import read_prompts, read_texts
+from instructloop.formats.fields import prompt as read_prompt
 from instructloop.runs import Parent, RunDir, parent
+from instructloop.runs.prompts_used import record_selection
 
 logger = logging.getLogger(__name__)
 STAGE = "evaluate"
@@ -38,63 +41,103 @@ def run_evaluation(
     Args:
         cfg: models, prompts, voters.
         out: the run directory.
-        resume: allow an earlier, killed attempt there; comparisons start over, since they are deterministic, and finished parts of
-            suites are taken up again.
+        resume: allow an earlier, killed attempt there; answers and verdicts of a judge that were written down, and finished parts of
+            suites, are taken up again, the rest starts over, since it is deterministic.
         voters: further voters by name (a gold function, a judge).
         probes: further held capabilities.
 
     Raises:
-        ConfigError: nobody votes, or models vote without prompts.
+        ConfigError: nobody votes, models vote without prompts, or test prompts are not held out.
+        JudgeError: the judge can't be asked any more; what it has said is kept.
+        JudgeRefused: the judge is position-biased, and its bias is not accepted.
     """
     given = dict(voters or {})
-    if not (given or cfg.reward_model or cfg.votes or cfg.suite):
+    asks = bool(given or cfg.reward_model or cfg.judge.wanted)
+    if not (asks or cfg.votes or cfg.suite):
         raise ConfigError("nobody votes", hint="give --reward-model PATH, --votes FILE with human votes, or --suite NAME for test sets")
     if cfg.suite and not cfg.named_models:
         raise ConfigError("suites need models", hint="instructloop evaluate runs/ppo --suite paper --data FOLDER")
-    if (given or cfg.reward_model) and not (cfg.named_models and cfg.prompts):
-        raise ConfigError("a reward model that votes needs models and prompts", hint="--models sft=runs/sft ppo=runs/ppo --prompts FILE")
-    run = RunDir.open(out, stage=STAGE, config=to_json(cfg), parents=_parents(cfg), resume=resume)
+    if asks and not (cfg.completions or (cfg.named_models and cfg.prompts)):
+        raise ConfigError(
+            "a reward model or a judge that votes needs models and prompts",
+            hint="--models sft=runs/sft ppo=runs/ppo --prompts FILE, or --completions FILE with what they wrote",
+        )
+    made_earlier = read_answers(cfg.completions, [name for name, _ in cfg.named_models]) if cfg.completions else None
+    sets: dict[str, Sequence[Prompt]] = {}
+    if asks and made_earlier is None:
+        sets = {MAIN_SET: _prompts(cfg.prompts, cfg.limit), **{name: _prompts(path, cfg.limit) for name, path in cfg.named_sets}}
+    # before the run begins: a refused run leaves nothing behind
+    seen = _held_out(cfg, made_earlier, sets) if asks else None
+    run = RunDir.open(out, stage=STAGE, config=lasting(cfg), parents=_parents(cfg), resume=resume)
     with run:
         tables: dict[str, dict[str, Any]] = {}
         rows: list[dict[str, Any]] = []
-        if given or cfg.reward_model:
+        votes = read_votes(cfg.votes) if cfg.votes else []
+        if seen is not None:
             if cfg.reward_model:
                 given["reward model"] = RewardModelVoter(cfg.reward_model, cfg.compute, chat_template=cfg.chat_template)
-            prompts = _prompts(cfg.prompts, cfg.limit)
-            done = evaluate(
-                _candidates(cfg) if not cfg.prefixes else _with_prefix(cfg, run, prompts, given["reward model"]),
-                prompts,
-                given,
-                sets={name: _prompts(path, cfg.limit) for name, path in cfg.named_sets},
-                texts=read_texts(cfg.texts).records if cfg.texts else (),
-                probes=probes,
-                reference=cfg.reference,
-                baseline=cfg.baseline,
-                sampling=cfg.sampling,
-                n=cfg.completions_per_prompt,
-                seed=cfg.seed,
-                samples=cfg.bootstrap_samples,
-                shown=cfg.samples_shown,
-                compute=cfg.compute,
-                chat_template=cfg.chat_template,
-            )
-            tables |= done.tables
+            answers = made_earlier or kept_answers(run.path)
+            if answers is None:
+                models = _with_prefix(cfg, run, sets[MAIN_SET], given["reward model"]) if cfg.prefixes else _candidates(cfg)
+                answers = _sampled(cfg, run, models, sets, probes)
+            given |= open_voter(cfg, run.path)
+            settings: dict[str, Any] = {"samples": cfg.bootstrap_samples, "seed": cfg.seed}
+            done = vote_on(answers, given, sets=sets or None, baseline=cfg.baseline, shown=cfg.samples_shown, **settings)
+            add_agreement(done.tables, given, votes, answers, **settings)
+            tables |= {name: {**table, "seen_prompts": seen.as_json()} for name, table in done.tables.items()}
             rows += done.rows
             for name, verdicts in done.verdicts.items():
                 write_verdicts(run, name, verdicts)
-        if cfg.votes:
-            votes = read_votes(cfg.votes)
-            settings = {"samples": cfg.bootstrap_samples, "seed": cfg.seed, "shown": cfg.samples_shown}
-            tables["people"] = compare_votes(votes, baseline=cfg.baseline, **settings)  # type: ignore[arg-type]
+        if votes:
+            tables["people"] = compare_votes(
+                votes, baseline=cfg.baseline, samples=cfg.bootstrap_samples, seed=cfg.seed, shown=cfg.samples_shown
+            )
         suites: dict[str, Any] = {}
         if cfg.suite:
-            suites, answers = run_suites(cfg, run)
-            rows += answers
+            suites, suite_rows = run_suites(cfg, run)
+            rows += suite_rows
             run.evaluation("suites", suites)
         if rows:
             run.publish_file("completions.jsonl", lambda path: write_jsonl(path, rows))
         write_tables(run, tables, suites)
     return run.path
+
+
+def _held_out(cfg: EvaluationConfig, made_earlier: Answers | None, sets: Mapping[str, Sequence[Prompt]]) -> Seen:
+    """Refuse prompts that a model was trained on or selected by."""
+    paths = [path for _, path in cfg.named_models]
+    if made_earlier is None:
+        prompts = [prompt.prompt for own in sets.values() for prompt in own]
+    else:
+        paths.append(cfg.completions)
+        prompts = list({str(row["prompt"]): read_prompt(row["prompt"]) for row in made_earlier.rows}.values())
+    return refuse_seen(paths, prompts, allow=cfg.allow_seen_prompts)
+
+
+def _sampled(
+    cfg: EvaluationConfig,
+    run: RunDir,
+    models: Mapping[str, Candidate],
+    sets: Mapping[str, Sequence[Prompt]],
+    probes: Sequence[Probe],
+) -> Answers:
+    """Let every model answer, and write the answers down before anyone votes."""
+    answers = answer(
+        models,
+        sets[MAIN_SET],
+        sets={name: own for name, own in sets.items() if name != MAIN_SET},
+        texts=read_texts(cfg.texts).records if cfg.texts else (),
+        probes=probes,
+        reference=cfg.reference,
+        sampling=cfg.sampling,
+        n=cfg.completions_per_prompt,
+        seed=cfg.seed,
+        samples=cfg.bootstrap_samples,
+        compute=cfg.compute,
+        chat_template=cfg.chat_template,
+    )
+    keep_answers(run, answers)
+    return answers
 
 
 def write_verdicts(run: RunDir, voter: str, verdicts: Sequence[Mapping[str, Any]]) -> None:
@@ -140,6 +183,7 @@ def _with_prefix(cfg: EvaluationConfig, run: RunDir, tests: Sequence[Prompt], vo
     models = _candidates(cfg)
     validation = _prompts(cfg.prefix_prompts, 0)
     require_disjoint(validation, tests)
+    record_selection(run.path, "prefix by reward-model score", [prompt.prompt for prompt in validation])
     base = cfg.prefixed
     choice = choose_prefix(
         base,
@@ -172,5 +216,5 @@ def _parents(cfg: EvaluationConfig) -> list[Parent]:
     files = [("prompts", cfg.prompts), ("reward_model", cfg.reward_model), ("votes", cfg.votes), ("texts", cfg.texts), *cfg.named_sets]
     files += [("prefix_prompts", cfg.prefix_prompts), *((f"prefix:{Path(path).name}", path) for path in cfg.prefixes)]
     named = [parent(role, path) for role, path in files if path]
-    named += data_parents(cfg) if cfg.suite else []
+    named += judge_parents(cfg) + (data_parents(cfg) if cfg.suite else [])
     return named + [parent(f"model:{name}", path) for name, path in cfg.named_models]
