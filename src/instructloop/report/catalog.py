@@ -101,6 +101,66 @@ METRICS: Mapping[str, Metric] = {
     "ppo/grad_norm_ratio": Metric("pretraining term over PPO term", "0.1 to 10; outside, one term rules"),
     "ppo/lr": _LR,
     "ppo/beta": Metric("KL coefficient (moves with the adaptive controller only)", "steady, or settling"),
+    "ppo/eval/watch_proxy": Metric(
+        "mean reward of the looked-at replies, in the reward's own unit (watched runs only, as the rows that follow)",
+        "rises",
+    ),
+    "ppo/eval/watch_proxy_gain": Metric(
+        "its gain over the reference's replies to the same prompts, in standard deviations of the reference's rewards",
+        "rises",
+    ),
+    "ppo/eval/watch_proxy_gain_se": Metric(
+        "standard error of that gain over prompts",
+        "small beside it",
+    ),
+    "ppo/eval/watch_held_out_gain": Metric(
+        "the same gain as the held-out judges see it (mean over judges)",
+        "rises with ppo/eval/watch_proxy_gain; if not, the alarm `unconfirmed` rings",
+    ),
+    "ppo/eval/watch_held_out_gain_se": Metric(
+        "standard error of the held-out gain over prompts",
+        "small beside it",
+    ),
+    "ppo/eval/watch_held_out_wins": Metric(
+        "share of prompts whose reply the held-out judges prefer to the reference's (equal: half)",
+        "above 0.5",
+    ),
+    "ppo/eval/watch_disagreement": Metric(
+        "spread between the reward models over their spread on the reference's replies",
+        "near 1",
+    ),
+    "ppo/eval/watch_kl": Metric(
+        "sequence KL of the averaged policy on the selection prompts, nats",
+        "grows slowly",
+    ),
+    "ppo/eval/watch_entropy": Metric(
+        "token entropy of the iteration's rollouts, nats",
+        "above 0.1",
+    ),
+    "ppo/eval/watch_truncation": Metric(
+        "rise of the share of replies that are cut off",
+        "near 0",
+    ),
+    "ppo/eval/watch_refusals": Metric(
+        "rise of the share of replies that decline",
+        "near 0",
+    ),
+    "ppo/eval/watch_hedging": Metric(
+        "rise of the share of replies that hedge",
+        "near 0",
+    ),
+    "ppo/eval/watch_variety": Metric(
+        "distinct-2 of the replies over the reference's",
+        "near 1",
+    ),
+    "ppo/eval/watch_length": Metric(
+        "mean tokens of the replies over the reference's",
+        "near 1",
+    ),
+    "ppo/eval/watch_best_step": Metric(
+        "iteration that the held-out judges like best so far; a roll-back goes there",
+        "moves forward",
+    ),
     "ppo/part/*": Metric("mean of a named part of the reward", "as the part demands"),
     "sample/prompts": Metric("prompts answered so far", "ends at the number of prompts"),
     "sample/distinct_share": Metric(
@@ -137,6 +197,8 @@ PANELS: Mapping[str, tuple[Panel, ...]] = {
         Panel("Reply length", ("length",), "tokens"),
         Panel("Loss on the pretraining mix", ("ptx_loss",), "nats a token"),
         Panel("Variety (distinct-2)", ("distinct_2",), "share"),
+        Panel("Gain of the reward and of held-out judges", ("eval/watch_proxy_gain", "eval/watch_held_out_gain"), "sd of the reference"),
+        Panel("Reward models' disagreement", ("eval/watch_disagreement",), "times the reference's", main=False),
         Panel("Explained variance of the values", ("explained_variance",), "share"),
         Panel("Clip fraction", ("clip_fraction", "value_clip_fraction"), "share", main=False),
         Panel("KL of one update", ("approx_kl",), "nats a token", main=False),

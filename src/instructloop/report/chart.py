@@ -127,8 +127,8 @@ def layer_chart(layers: Sequence[Layer], rules: Sequence[tuple[float, str]] = ()
     low, high = min(y for _, y in corners), max(y for _, y in corners)
     frame = _frame([corners, [(x, low) for x, _ in rules], [(x, high) for x, _ in rules]], 230)
     body = _axes(frame, "")
-    place = f"{(_LEFT + WIDTH - _RIGHT) / 2:.0f}"
-    body.append(Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(place, frame.height + _UNDER - 7, x_label))
+    middle = f"{(_LEFT + WIDTH - _RIGHT) / 2:.0f}"
+    body.append(Markup('<text class="tick mid" x="{}" y="{}">{}</text>').format(middle, frame.height + _UNDER - 7, x_label))
     for layer in sorted(shown, key=lambda one: ("band", "line", "points").index(one.kind)):
         body += _layer(frame, layer)
     for place, (x, label) in enumerate(sorted(rules)):

@@ -1,7 +1,8 @@
 """What a report is made from: the files of a pipeline or of a single run, and nothing else."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,36 @@ def read_story(path: Path) -> Story:
         stage = _stage(path, {"name": path.resolve().name})
         return Story(root=path, title=stage.name, description="", stages=(stage,), at=_ended(path))
     raise CheckpointError(f"{path} is neither a pipeline nor a run", hint="give the --out directory of instructloop run or of a stage")
+
+
+def read_stories(paths: Sequence[Path]) -> Story:
+    """Several runs or pipelines as one story, so that their curves share axes; stages of the same name are told apart by their folder.
+
+    Raises:
+        CheckpointError: there is no path, or one holds neither a pipeline nor a run.
+        DataError: a file is not valid JSON.
+    """
+    if not paths:
+        raise CheckpointError("no run was given", hint="give the directory of a pipeline or of one or more runs")
+    stories = [read_story(path) for path in paths]
+    if len(stories) == 1:
+        return stories[0]
+    named = [(story, stage) for story in stories for stage in story.stages]
+    names = Counter(stage.name for _, stage in named)
+    stages = []
+    for story, stage in named:
+        folder = story.root.resolve()
+        # a run is called by its own folder already: the one above tells it from its namesake
+        above = folder.name if len(story.stages) > 1 else folder.parent.name
+        stages.append(replace(stage, name=stage.name if names[stage.name] == 1 else f"{above}/{stage.name}"))
+    return Story(
+        root=paths[0],
+        title=" · ".join(dict.fromkeys(story.title for story in stories)),
+        description=f"{len(stories)} runs side by side",
+        stages=stages,
+        at=max(story.at for story in stories),
+        evaluations={f"{story.root.resolve().name}/{name}": row for story in stories for name, row in story.evaluations.items()},
+    )
 
 
 def _ended(path: Path) -> float:

@@ -14,18 +14,19 @@ from typing import Any
 from instructloop.core.errors import MissingExtraError
 from instructloop.core.files import write_atomic
 from instructloop.report.numbers import number, seconds
-from instructloop.report.read import read_story
+from instructloop.report.read import read_stories
 
 _TEMPLATES = files("instructloop.report") / "templates"
 REPORT = "report.html"
 
 
-def write_report(path: str | Path, out: str | Path | None = None) -> Path:
-    """Write ``report.html`` of a pipeline or a single run from its files.
+def write_report(path: str | Path, *more: str | Path, out: str | Path | None = None) -> Path:
+    """Write ``report.html`` of a pipeline, a single run, or several side by side, from their files.
 
     Args:
         path: the pipeline's or the run's directory.
-        out: where to write; default ``report.html`` inside the directory.
+        more: further ones.
+        out: where to write; default ``report.html`` inside the first directory.
 
     Raises:
         CheckpointError: the directory holds neither a pipeline nor a run.
@@ -33,12 +34,12 @@ def write_report(path: str | Path, out: str | Path | None = None) -> Path:
     """
     place = Path(path)
     target = Path(out) if out else place / REPORT
-    write_atomic(target, render(place))
+    write_atomic(target, render(place, *map(Path, more)))
     return target
 
 
-def render(path: Path) -> str:
-    """The report of a directory as HTML text; the same files give the same text."""
+def render(path: Path, *more: Path) -> str:
+    """The report of one or several directories as HTML text; the same files give the same text."""
     try:
         from jinja2 import Environment, FunctionLoader, StrictUndefined
     except ImportError as error:
@@ -46,7 +47,7 @@ def render(path: Path) -> str:
     from instructloop.report.lineage import origin
     from instructloop.report.view import build_page
 
-    story = read_story(path)
+    story = read_stories([path, *more])
     environment = Environment(
         loader=FunctionLoader(_template), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

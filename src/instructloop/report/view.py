@@ -10,8 +10,9 @@ from markupsafe import Markup
 from instructloop.report import chart, compare, tell
 from instructloop.report.catalog import PANELS, Panel, describe
 from instructloop.report.compare import ComparisonView
+from instructloop.report.costs import CostView, cost_view
 from instructloop.report.marks import Bar, Block, verdict
-from instructloop.report.numbers import Estimate, grouped, large, number, seconds
+from instructloop.report.numbers import Estimate, grouped, number, seconds
 from instructloop.report.observatory import ObservatoryView, observatories
 from instructloop.report.read import StageFiles, Story
 from instructloop.report.suites import SuitesView, suite_tables
@@ -77,21 +78,6 @@ class Chapter:
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
-    """A line of the table of times."""
-
-    stage: str
-    kind: str
-    state: str
-    time: str
-    share: float
-    steps: str
-    tokens: str
-    speed: str
-    compute: str
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
     """Everything."""
 
@@ -115,8 +101,7 @@ class Page:
     sample_rival: str
     scored: bool
     """Whether the shown samples carry scores."""
-    costs: Sequence[Cost]
-    total_time: str
+    costs: CostView
     environment: Sequence[tuple[str, str]]
 
 
@@ -147,8 +132,7 @@ def build_page(story: Story) -> Page:
         sample_flags=sorted({flag for sample in samples for own in (sample.get("flags") or {}).values() for flag in own}),
         sample_rival=compare.rival([name for name, _ in first.models]) or "" if first else "",
         scored=any(sample.get("scores") for sample in samples),
-        costs=_costs(story),
-        total_time=seconds(sum(stage.seconds for stage in story.stages)),
+        costs=cost_view(story),
         environment=_environment(story),
     )
 
@@ -334,32 +318,6 @@ def _frontier(story: Story) -> Curve | None:
     meaning = f"Each dot is an iteration ({batch}); the path starts at the left, where the policy still is its reference"
     healthy = "steep at first, then flatter: further reward costs more KL. Reward that rises with KL for ever is no proof of quality"
     return Curve("Reward against KL", "", svg, [(line.label, line.color, False) for line in lines], meaning, healthy, "")
-
-
-def _costs(story: Story) -> list[Cost]:
-    total = max((stage.seconds for stage in story.stages), default=0.0) or 1.0
-    return [_cost(stage, total) for stage in story.stages]
-
-
-def _cost(stage: StageFiles, longest: float) -> Cost:
-    tokens, size = stage.tokens, stage.result.get("parameters")
-    steps = max((int(row["step"]) for row in stage.metrics), default=0)
-    return Cost(
-        stage=stage.name,
-        kind=stage.kind,
-        state=stage.state,
-        time=seconds(stage.seconds),
-        share=stage.seconds / longest,
-        steps=grouped(steps) if steps else "",
-        tokens=large(tokens) if tokens else "",
-        speed=f"{large(tokens / clock)}" if tokens and (clock := _clock(stage)) else "",
-        # forward and backward pass: 6 operations a parameter and token
-        compute=f"{large(6 * size * tokens)}FLOP" if tokens and size else "",
-    )
-
-
-def _clock(stage: StageFiles) -> float:
-    return sum(float(value) for row in stage.timings for name, value in row.items() if name.endswith("/seconds") or name == "seconds")
 
 
 def _environment(story: Story) -> list[tuple[str, str]]:

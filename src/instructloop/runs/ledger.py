@@ -31,11 +31,20 @@ def ledger(path: str | Path) -> list[Row]:
         DataError: a file is not valid JSON.
     """
     place = Path(path)
-    rows = [_stage(name, kind, run, seconds) for name, kind, run, seconds in _runs(place)]
-    trained = [row["flops"] for row in rows if row["kind"] in _TRAINED | {"ppo"}]
-    by = "flops" if any(row["flops"] for row in rows) and all(trained) else "seconds"
+    return with_shares([stage_row(name, kind, run, seconds) for name, kind, run, seconds in _runs(place)])
+
+
+def with_shares(rows: Sequence[Row]) -> list[Row]:
+    """The rows with ``share`` filled in: of all operations, or of the time where those of a trainer are not known."""
+    by = "flops" if is_counted(rows) else "seconds"
     total = sum(row[by] or 0.0 for row in rows)
     return [{**row, "share": (row[by] or 0.0) / total if total else 0.0} for row in rows]
+
+
+def is_counted(rows: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the operations of every trainer are known, so that sums of them mean something."""
+    trained = [row["flops"] for row in rows if row["kind"] in _TRAINED | {"ppo"}]
+    return any(row["flops"] for row in rows) and all(trained)
 
 
 def by_kind(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
@@ -68,7 +77,15 @@ def _read(file: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _stage(name: str, kind: str, run: Path, seconds: float) -> Row:
+def stage_row(name: str, kind: str, run: Path, seconds: float = 0.0) -> Row:
+    """The row of one stage, its share still 0.
+
+    Args:
+        name: how the ledger calls it.
+        kind: ``sft``, ``rm``, ``ppo``, ``sample``, ``evaluate``...
+        run: its directory.
+        seconds: its time, where a pipeline knows it; 0 reads it from the run's status.
+    """
     result = _read(run / "result.json")
     tokens, flops = result.get("tokens"), result.get("flops")
     estimated = False

@@ -12,9 +12,11 @@ from instructloop.core.errors import CheckpointError, DataError
 from instructloop.core.files import read_json, write_json, write_jsonl
 from instructloop.report import render, write_report
 from instructloop.report.compare import palette, rival, same_name
+from instructloop.report.costs import cost_view, told
 from instructloop.report.marks import verdict, win_of
 from instructloop.report.numbers import Estimate
-from instructloop.report.read import read_story
+from instructloop.report.read import read_stories, read_story
+from instructloop.runs.ledger import ledger
 from instructloop.testing.pipelines import write_pipeline
 
 
@@ -221,3 +223,35 @@ def test_a_model_has_the_color_of_its_kind_and_no_two_share_one() -> None:
 def test_the_report_is_made_without_torch(pipeline: Path) -> None:
     code = "import sys; from instructloop.report import render; from pathlib import Path; render(Path(sys.argv[1])); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, str(pipeline)]).returncode == 0
+
+
+def test_several_runs_stand_side_by_side_and_namesakes_are_told_apart(pipeline: Path, tmp_path: Path) -> None:
+    other = write_pipeline(tmp_path / "second", prompts=30, seed=1)
+    story = read_stories([pipeline / "stages/ppo", pipeline / "stages/ppo_ptx", other])
+    names = [stage.name for stage in story.stages]
+    assert names[:2] == ["stages/ppo", "stages/ppo_ptx"]
+    assert "second/ppo" in names
+    assert "sft" in names, "a name that occurs once stays as it is"
+    page = write_report(pipeline / "stages/ppo", pipeline / "stages/ppo_ptx", out=tmp_path / "both.html").read_text()
+    assert "ppo · ppo_ptx" in page
+    with pytest.raises(CheckpointError, match="no run was given"):
+        read_stories([])
+
+
+def test_the_ledger_counts_once_every_trainer_is_known(tmp_path: Path) -> None:
+    out = write_pipeline(tmp_path / "p", prompts=30)
+    assert cost_view(read_story(out)).total_compute == "", "the made-up PPO stages have no operations"
+    for stage, flops in (("base", 6e12), ("sft", 1e12), ("rm", 1e12), ("ppo", 4e12), ("ppo_ptx", 8e12)):
+        file = out / "stages" / stage / "result.json"
+        write_json(file, {**read_json(file), "flops": flops, "tokens": 1000})
+    view = cost_view(read_story(out))
+    assert view.total_compute == "20.0\u202fTFLOP"
+    assert [(part.name, part.text) for part in view.parts] == [
+        ("pretraining", "30.0\u202f%"),
+        ("supervised fine-tuning", "5.0\u202f%"),
+        ("reward model", "5.0\u202f%"),
+        ("reinforcement learning", "60.0\u202f%"),
+    ]
+    assert told(ledger(out)) == "cost: 10 min 31 s, 20.0 TFLOP (ppo 60 %, pretrain 30 %, sft 5 %, rm 5 %)"
+    # 20e12 / (1e15 * 86 400)
+    assert "2.3e-07 petaflop/s-days" in render(out)
