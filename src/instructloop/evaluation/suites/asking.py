@@ -19,6 +19,8 @@ from instructloop.scoring.choices import pick
 from instructloop.scoring.sets import Item
 
 logger = logging.getLogger(__name__)
+PORTION = 256
+"""Prompts answered between two lines of progress."""
 _LEAST_ROOM_TOKENS = 8
 
 
@@ -73,16 +75,28 @@ def _written(
     fitted = _fitted(subject, variant, items, shots, [context - longest] * len(items))
     kept = [(item, one) for item, one in zip(items, fitted, strict=True) if one is not None]
     _require([one for _, one in kept], suite, variant, subject)
-    sampling = SamplingConfig(temperature=suite.temperature, max_new_tokens=longest, stop=tuple(suite.stop))
-    engine = TorchEngine(subject.model, subject.codec)
-    rollouts = engine.generate(
-        [Prompt(prompt=one.prompt) for _, one in kept], sampling=sampling, seed=derive(seed, "suite", suite.name, variant.name)
-    )
-    texts = [text.strip() for text in rollouts.completions]
+    texts = _texts(subject, suite, variant, [one.prompt for _, one in kept], longest, seed)
     assert suite.mark is not None
     marks = suite.mark([item for item, _ in kept], texts, judges)
     rows = [_row(item, one.prompt, text, mark) for (item, one), text, mark in zip(kept, texts, marks, strict=True)]
     return _answered(rows, [one for _, one in kept], len(items), variant)
+
+
+def _texts(subject: Subject, suite: Suite, variant: Variant, prompts: Sequence[str], longest: int, seed: int) -> list[str]:
+    """One completion of each prompt; the stream of a row does not depend on the portions."""
+    sampling = SamplingConfig(temperature=suite.temperature, max_new_tokens=longest, stop=tuple(suite.stop))
+    engine, texts = TorchEngine(subject.model, subject.codec), list[str]()
+    for start in range(0, len(prompts), PORTION):
+        rollouts = engine.generate(
+            [Prompt(prompt=prompt) for prompt in prompts[start : start + PORTION]],
+            sampling=sampling,
+            seed=derive(seed, "suite", suite.name, variant.name),
+            first_row=start,
+        )
+        texts += [text.strip() for text in rollouts.completions]
+        if len(prompts) > PORTION:
+            logger.info("%s, %s: %d of %d answers", suite.title, variant.name, len(texts), len(prompts))
+    return texts
 
 
 def _choices(subject: Subject, suite: Suite, variant: Variant, items: Sequence[Item], shots: Sequence[Item]) -> Answered:

@@ -33,7 +33,7 @@ class Loaded:
         return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def load(suite: Suite, data: Sequence[str], *, limit: int, seed: int) -> Loaded | str:
+def load(suite: Suite, data: Sequence[str], *, limit: int, seed: int, any_file: bool = False) -> Loaded | str:
     """Items of a suite from the first of these places that has them.
 
     Args:
@@ -41,6 +41,7 @@ def load(suite: Suite, data: Sequence[str], *, limit: int, seed: int) -> Loaded 
         data: folders, files, ``hub:`` or ``hub:owner/name:configuration#split``.
         limit: score a random part of this size; 0 scores all.
         seed: draws worked examples and the part.
+        any_file: take a file for this suite's whatever its name is.
 
     Returns:
         The items, or the reason why there are none and where they come from.
@@ -58,7 +59,7 @@ def load(suite: Suite, data: Sequence[str], *, limit: int, seed: int) -> Loaded 
         files: tuple[str, ...] = (place,)
         note = ""
         if not place.startswith(HUB):
-            found = _found(name, place)
+            found = _found(name, place, any_file)
             if found is None:
                 continue
             files, note = tuple(str(file) for file in found.files), found.note
@@ -107,8 +108,8 @@ def load_all(suites: Sequence[Suite], data: Sequence[str], *, limit: int, seed: 
     for place in data:
         if not place.startswith(HUB) and not Path(place).exists():
             raise DataError(f"--data: no such file or folder: {place}", hint=f"a hub name is written {HUB}owner/name#split")
-    found = {suite.name: load(suite, data, limit=limit, seed=seed) for suite in suites}
     files = [suite.name for suite in suites if suite.built_in is None]
+    found = {suite.name: load(suite, data, limit=limit, seed=seed, any_file=len(files) == 1) for suite in suites}
     if files and not any(isinstance(found[name], Loaded) for name in files):
         raise ConfigError(
             f"none of the suites' data is there: {', '.join(files)}",
@@ -117,10 +118,14 @@ def load_all(suites: Sequence[Suite], data: Sequence[str], *, limit: int, seed: 
     return found
 
 
-def _found(name: str, place: str) -> Found | None:
-    """Files of a set. A single file serves the suite whose name or file name it bears."""
+def _found(name: str, place: str, any_file: bool) -> Found | None:
+    """Files of a set. Among several suites, a single file serves the one whose name or file name it bears."""
     path, info = Path(place), SETS[name]
-    if path.is_file() and not any(path.name.lower().startswith(stem) for stem in (*info.names, *(Path(file).stem for file in info.files))):
+    if (
+        path.is_file()
+        and not any_file
+        and not any(path.name.lower().startswith(stem) for stem in (*info.names, *(Path(file).stem for file in info.files)))
+    ):
         return None
     return find_set(name, place)
 
