@@ -29,7 +29,7 @@ try:
     from lm_eval.api.model import LM
     from lm_eval.api.registry import model_registry
 except ImportError as error:
-    raise MissingExtraError("this needs the package 'lm_eval', which is not installed", hint="pip install 'lm_eval>=0.4.9'") from error
+    raise MissingExtraError.for_extra("lm_eval", "lm-eval") from error
 
 NAME = "instructloop"
 _MAX_NEW_TOKENS = 256
@@ -114,7 +114,10 @@ class InstructLoopLM(LM):  # type: ignore[misc]  # lm-eval has no types
         return found
 
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:  # noqa: ARG002
-        """Log-probability (nats) of each whole text after the beginning-of-sequence token, in windows of the model's context."""
+        """Log-probability (nats) of each whole text after the beginning-of-sequence token, in windows of the model's context.
+
+        NOTE: lm-eval's own class lets a tokenizer that adds that token add it once more, and scores the second one too.
+        """
         windows, owners = list[Divided](), list[int]()
         for owner, request in enumerate(requests):
             own = self._windows(str(request.args[0]))

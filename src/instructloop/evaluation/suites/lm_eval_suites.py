@@ -98,6 +98,8 @@ LM_EVAL_SUITES: Sequence[Suite] = (
         "gsm8k",
         Frame(query=_question),
         mode="generate",
+        options=None,
+        right=None,
         mark=_exact,
         max_new_tokens=256,
         stop=("Question:", "</s>", "<|im_end|>"),

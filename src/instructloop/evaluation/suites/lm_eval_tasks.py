@@ -94,7 +94,7 @@ def write_tasks(
     """
     spec = find_spec("lm_eval")
     if spec is None or not spec.submodule_search_locations:
-        raise MissingExtraError("this needs the package 'lm_eval', which is not installed", hint="pip install 'lm_eval>=0.4.9'")
+        raise MissingExtraError.for_extra("lm_eval", "lm-eval")
     tasks = Path(next(iter(spec.submodule_search_locations))) / "tasks"
     suites = chosen(names)
     foreign = [suite.name for suite in suites if suite.name.removeprefix(PREFIX) not in OFFICIAL or not suite.name.startswith(PREFIX)]
