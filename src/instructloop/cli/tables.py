@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from instructloop.cli.comparison_tables import further_lines
+from instructloop.cli.judge_lines import judge_lines
 from instructloop.cli.suite_tables import print_suites
 from instructloop.core.files import read_json
 
@@ -40,7 +41,7 @@ def print_comparison(out: Console, table: Mapping[str, Any]) -> None:
         where = f"{name or 'held-out'} prompts (n {part['n_prompts']})"
         out.print(f"\n[bold]Win rate of the row over the column, {where}, {judge}, 95 % intervals, ties as one half[/bold]", soft_wrap=True)
         out.print(_wins(part, list(part["models"])))
-    for title, lines in further_lines(table):
+    for title, lines in [*further_lines(table), *judge_lines(table)]:
         out.print(f"\n[bold]{escape(title)}[/bold]", soft_wrap=True)
         for what, figure in lines:
             out.print(f"  {escape(what)}: {escape(figure)}", soft_wrap=True)

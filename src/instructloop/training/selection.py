@@ -20,6 +20,7 @@ from instructloop.models.ranks import ALONE, Ranks, joined
 from instructloop.models.state import load_state
 from instructloop.rewards.base import rewards
 from instructloop.rewards.learned import LearnedReward
+from instructloop.runs.prompts_used import record_selection
 from instructloop.runs.rundir import RunDir
 from instructloop.training.loop import TrainState
 from instructloop.training.rollout import roll_out
@@ -116,6 +117,8 @@ def reward_model_scorer(
     reward = reward.for_policy(codec)
     order = permutation(len(validation), cfg.seed, "selection prompts")[: cfg.selection_prompts]
     prompts = [Prompt(prompt=validation[index].prompt) for index in order]
+    if not run.follows:
+        record_selection(run.path, "epoch by rm_score", [prompt.prompt for prompt in prompts])
 
     def score(model: PreTrainedModel, step: int) -> float:
         fitting = keep_prompts(prompts, codec, context_tokens(model) - cfg.sampling.max_new_tokens).prompts

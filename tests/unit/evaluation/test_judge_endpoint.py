@@ -46,7 +46,7 @@ def failing_first(times: int, reply: Reply, then: Behavior) -> Behavior:
 
 def test_an_honest_judge_finds_the_better_answers_and_every_pair_is_asked_in_both_orders(tmp_path: Path) -> None:
     with judge_endpoint(prefers("right")) as endpoint:
-        voter = judge(endpoint, tmp_path)
+        voter = judge(endpoint, tmp_path, price_prompt=3.0, price_completion=10.0)
         verdicts = voter.vote(PROMPTS, [*GOOD[:5], *BAD[5:]], [*BAD[:5], *GOOD[5:]])
     assert [verdict.win_first for verdict in verdicts] == [1.0] * 5 + [0.0] * 5
     shown = {(seen.fenced["answer A"], seen.fenced["answer B"]) for seen in endpoint.seen}
@@ -57,6 +57,7 @@ def test_an_honest_judge_finds_the_better_answers_and_every_pair_is_asked_in_bot
     assert report["position_bias"]["consistent"] | {"low": 0, "high": 0} == {"value": 1.0, "low": 0, "high": 0, "n": 10, "clusters": 10}
     assert report["position_bias"]["biased"] is False
     assert report["tokens"] == {"prompt": 2000, "completion": 140}
+    assert report["cost"] == pytest.approx(2000 * 3e-6 + 140 * 10e-6)
     assert (report["unreadable"], report["failed"], report["asks"]) == (0, 0, {"now": 20, "from_journal": 0})
 
 

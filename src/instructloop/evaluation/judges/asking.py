@@ -123,6 +123,12 @@ class Spent:
         self.prompt_tokens += int(usage.get("prompt_tokens", 0))
         self.completion_tokens += int(usage.get("completion_tokens", 0))
 
+    def cost(self, prompt_price: float, completion_price: float) -> float | None:
+        """What all answers in the journal cost at prices of a million tokens; None without prices."""
+        if not (prompt_price or completion_price):
+            return None
+        return (self.prompt_tokens * prompt_price + self.completion_tokens * completion_price) / 1e6
+
 
 class Asking:
     """Asks a backend, with a journal.

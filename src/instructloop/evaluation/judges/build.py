@@ -58,6 +58,7 @@ def open_judge(
         position_margin=cfg.position_margin,
         consistency_min=cfg.consistency_min,
         accept_biased=accept_biased,
+        prices=(cfg.price_prompt, cfg.price_completion),
         samples=samples,
         seed=seed,
     )

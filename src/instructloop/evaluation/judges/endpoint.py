@@ -190,7 +190,13 @@ class EndpointJudge:
         except (TimeoutError, OSError, http.client.HTTPException, _Failure):
             body = ""
         again = error.code in _TRY_AGAIN or error.code >= 500
-        return _Failure(f"status {error.code} {error.reason}", error.code, body, _retry_after(str(error.headers.get("Retry-After") or "").strip()), again=again)
+        return _Failure(
+            f"status {error.code} {error.reason}",
+            error.code,
+            body,
+            _retry_after(str(error.headers.get("Retry-After") or "").strip()),
+            again=again,
+        )
 
     def _clean(self, raw: bytes) -> str:
         """Text that can be written down: valid UTF-8, without the key if the endpoint repeats it."""

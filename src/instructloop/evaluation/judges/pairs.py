@@ -29,6 +29,7 @@ class PairJudge:
         position_margin: see ``position_bias``.
         consistency_min: see ``position_bias``.
         accept_biased: let the verdicts of a biased judge count; they carry a warning.
+        prices: of a million prompt tokens and of a million completion tokens; zeros count tokens only.
         samples: resamples behind each interval.
         seed: base seed of the resampling streams.
     """
@@ -42,13 +43,14 @@ class PairJudge:
         position_margin: float = 0.1,
         consistency_min: float = 0.6,
         accept_biased: bool = False,
+        prices: tuple[float, float] = (0.0, 0.0),
         samples: int = 2000,
         seed: int = 0,
     ) -> None:
         self._asking, self._template = asking, template
         self._settings = {**(settings or {}), "judge": asking.backend.name, "template": template.sha256}
         self._margin, self._consistency_min, self._accept_biased = position_margin, consistency_min, accept_biased
-        self._samples, self._seed = samples, seed
+        self._prices, self._samples, self._seed = prices, samples, seed
         self._pairs: list[BothOrders] = []
         self._ties = 0
         self._missing: list[dict[str, Any]] = []
@@ -123,6 +125,7 @@ class PairJudge:
             "failed": failed,
             "missing": self._missing[:_LISTED],
             "tokens": {"prompt": spent.prompt_tokens, "completion": spent.completion_tokens},
+            "cost": spent.cost(*self._prices),
             **({"warning": f"a biased judge, accepted: {'; '.join(bias.reasons)}"} if bias is not None and bias.biased else {}),
         }
 
