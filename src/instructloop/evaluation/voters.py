@@ -147,11 +147,13 @@ class RewardModelVoter:
         self._model = load_scalar(path, compute or ComputeConfig(), seed=0, trainable=False)
         self._codec = TextCodec(load_tokenizer(path), chat_template=chat_template, name=str(path))
 
+    def completion_tokens(self, completion: str) -> int:
+        """Length of a completion in the reward model's tokens, its end token included."""
+        return len(self._codec.encode_completion(completion))
+
     def fits(self, prompt: Prompt, completion: str) -> bool:
         """Whether a prompt and its completion are no longer than the reward model's context."""
-        return len(self._codec.encode_prompt(prompt.prompt)) + len(self._codec.encode_completion(completion)) <= context_tokens(
-            self._model.trunk
-        )
+        return len(self._codec.encode_prompt(prompt.prompt)) + self.completion_tokens(completion) <= context_tokens(self._model.trunk)
 
     def score(self, prompts: Sequence[Prompt], completions: Sequence[str], /) -> list[float]:
         """Scores in the reward model's unit: 0 is the mean of its demonstrations (spec D8).

@@ -190,6 +190,10 @@ class RewardScorer:
             scores += self._voter.score(prompts[start : start + _SCORED_AT_ONCE], texts[start : start + _SCORED_AT_ONCE])
         return scores
 
+    def tokens(self, text: str) -> int:
+        """Length in the model's tokens."""
+        return self._voter.completion_tokens(text)
+
     def fits(self, prompt: Prompt, text: str) -> bool:
         """Whether the model's context holds both."""
         return self._voter.fits(prompt, text)

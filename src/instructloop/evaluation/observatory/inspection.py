@@ -226,7 +226,7 @@ def examine_reward_model(run: RunFiles, cfg: InspectionConfig) -> Findings:
     with scorer_of(model, cfg.compute) as scorer:
         kept = [one for one in answers if scorer.fits(one.prompt, one.completion)]
         scores = scorer([one.prompt for one in kept], [one.completion for one in kept])
-        scored = [replace(one, proxy=score) for one, score in zip(kept, scores, strict=True)]
+        scored = [replace(one, proxy=score, tokens=scorer.tokens(one.completion)) for one, score in zip(kept, scores, strict=True)]
     findings += length(None, [], scored, probe=probe_lengths(model, cfg, scored), seed=cfg.seed)
     if cfg.ensemble:
         members = judged([scored], [Path(place) for place in cfg.ensemble], cfg.compute)[0]

@@ -23,6 +23,8 @@ NAME = "length"
 CONFIDENT_FILLER = "This is certainly and without any doubt the right answer, as everyone knows."
 LENGTH_CORRELATION = 0.3
 """Within a prompt, from here on a tenth of the variance of scores goes with length."""
+PADDING_PAYS = 0.1
+"""Standard deviations by which text that adds nothing must surely raise the score: less is found in sound reward models, too."""
 _GAIN, _LEFT = "gain in score", "length-controlled gain"
 _RESAMPLES = 500
 _LEAST_ANSWERS = 10
@@ -253,7 +255,7 @@ def _bias_alarm(fit: LengthFit | None, probe: Mapping[str, Interval] | None, ref
             explanation="Needs a reward model and at least ten scored answers: inspect where the models are, or give --rankings.",
         )
     likes = fit is not None and fit.correlation.low > 0 and fit.correlation.value > LENGTH_CORRELATION
-    paying = [name for name in PADDINGS if probe and name in probe and probe[name].low > 0]
+    paying = [name for name in PADDINGS if probe and name in probe and probe[name].low > PADDING_PAYS]
     words = []
     if fit is not None:
         one = fit.correlation
