@@ -14,8 +14,10 @@ from instructloop.config import (
     RewardSpec,
     SamplingConfig,
     SFTConfig,
+    WatchConfig,
 )
 from instructloop.recipes.sample import SampleConfig, run_sample
+from instructloop.recipes.watched import run_ppo as run_watched
 from instructloop.report.catalog import METRICS, PANELS, describe
 from instructloop.testing.models import save_tiny, tiny_model
 from instructloop.testing.tokenizers import tiny_tokenizer
@@ -92,6 +94,13 @@ def logged(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
             sampling=SHORT, compute=ComputeConfig(device="cpu", dtype="bfloat16"),
         ),
         folder / "ppo_rescored",
+    )  # fmt: skip
+    run_watched(
+        PPOConfig(
+            model=base, prompts=demos, reward=RewardSpec(name="contains", args={"word": "a"}), steps=1, batch_size=4, minibatches=1,
+            sampling=SHORT, compute=CPU, watch=WatchConfig(every=1, prompts=demos, limit=4, reward_models=(str(folder / "rm"),)),
+        ),
+        folder / "ppo_watched",
     )  # fmt: skip
     run_sample(SampleConfig(models=(base,), prompts=demos, sampling=SHORT, compute=CPU), folder / "sample")
     lines = [line for file in folder.glob("*/metrics.jsonl") for line in file.read_text(encoding="utf-8").splitlines()]

@@ -129,8 +129,7 @@ def measure(step: int, rows: Sequence[Row], reference: Sequence[Row], metrics: M
     for name, count in _SHARES.items():
         numbers[name] = count(rows) - count(reference)
     then = distinct_n([row["completion"] for row in reference])
-    if then > 0:
-        numbers["variety"] = distinct_n([row["completion"] for row in rows]) / then
+    numbers["variety"] = distinct_n([row["completion"] for row in rows]) / then if then > 0 else 1.0  # nothing to lose
     numbers["length"] = fmean(row["tokens"] for row in rows) / max(fmean(row["tokens"] for row in reference), 1e-9)
     return Measured(step, gain, numbers)
 
