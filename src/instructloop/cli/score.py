@@ -1,7 +1,7 @@
 """``instructloop score``: marks of outputs made elsewhere; loads no model and no torch."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -34,7 +34,7 @@ class ScoreArguments:
     data: str = ""
     """File or folder of the set itself, where the outputs lack references, options or instructions."""
     out: str = ""
-    """File to write the table to, as JSON (the layout of eval/suites.json)."""
+    """Where to keep the table: a file that ends in .json (the layout of eval/suites.json), or a new run directory, which the report draws."""
     bootstrap_samples: int = 2000
     """Resamples behind each 95 % interval."""
     seed: int = 0
@@ -54,8 +54,22 @@ def score(arguments: list[str], prog: str) -> None:
     table = score_file(given.suite, given.file, by, data=given.data, samples=given.bootstrap_samples, seed=given.seed)
     _print(console(), table)
     if given.out:
-        write_json(Path(given.out), table)
+        _write(given, table)
         print(f"wrote {given.out}")
+
+
+def _write(given: ScoreArguments, table: Mapping[str, Any]) -> None:
+    if given.out.endswith(".json"):
+        write_json(Path(given.out), table)
+        return
+    from instructloop.runs import RunDir, parent
+
+    parents = [parent("outputs", given.file)]
+    if given.data and Path(given.data).exists():
+        parents.append(parent("set", given.data))
+    with RunDir.open(given.out, stage="score", config=asdict(given), parents=parents) as run:
+        run.evaluation("suites", table)
+        run.result({"suite": given.suite, "outputs": table["settings"]["outputs"]})
 
 
 def _print(out: Console, table: Mapping[str, Any]) -> None:

@@ -234,6 +234,23 @@ def test_the_command_prints_and_writes_the_known_figures(shared: Path, tmp_path:
     assert len(table["samples"][0]["outputs"]) == 12
 
 
+def test_a_run_directory_of_scores_is_verified_and_drawn_by_the_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("jinja2", reason="needs the extra 'report'")
+    file = released(tmp_path / "s.csv", [[str(n), "gpt-tiny", "zero", f"Q: {n}?", "Ann", "Ann Lee"] for n in range(4)])
+    out = tmp_path / "scores"
+    assert main(["score", "--suite", "squadv2", str(file), "--out", str(out), "--bootstrap-samples", "100"]) == 0
+    assert main(["score", "--suite", "squadv2", str(file), "--out", str(out)]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert main(["verify", str(out)]) == 0
+    assert main(["report", str(out)]) == 0
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert "gpt-tiny" in page
+    assert "66.7" in page
+    assert "best reference" in page  # the signature stands beside the number
+    file.write_text(file.read_text(encoding="utf-8").replace("Lee", "Low"), encoding="utf-8")
+    assert main(["verify", str(out)]) == 3
+
+
 def test_a_wrong_suite_is_answered_with_the_right_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = released(tmp_path / "s.csv", [["0", "a", "zero", "c", "Ann", "Ann"]])
     assert main(["score", "--suite", "squad", str(file)]) == 2
