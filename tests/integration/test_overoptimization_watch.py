@@ -15,6 +15,7 @@ from instructloop.core.records import Prompt
 from instructloop.models.load import load_scalar
 from instructloop.models.save import save_scalar
 from instructloop.recipes.watched import run_ppo
+from instructloop.runs.prompts_used import prompt_hash, selections
 from instructloop.testing import save_tiny, tiny_codec, tiny_model, tiny_tokenizer
 
 PROMPTS = [Prompt(prompt=f"say {letter * (1 + place % 3)}") for place, letter in enumerate("abcdefghijkl")]
@@ -99,6 +100,10 @@ def test_a_gain_that_the_held_out_judge_does_not_see_rolls_the_run_back(configur
     assert result["ended_early"].startswith(f"roll_back: iteration {first['step']}: Gain not confirmed")
     assert result["steps"] <= first["step"] < 12
     assert result["steps"] == int(rows(rolled, "watch/looks.jsonl")[-1]["best"])
+    # Whoever tests this model later is told which prompts chose it; a run that only warned has chosen nothing.
+    chosen = selections(rolled)[0]
+    assert chosen.hashes == {prompt_hash(f"tell {letter}") for letter in "mnopqrst"}
+    assert not selections(warned)
     # The twin that only warned is the same run up to the alarm, and went on to the end.
     assert rows(warned, "metrics.jsonl")[: first["step"]] == rows(rolled, "metrics.jsonl")
     assert rows(warned, f"watch/step-{first['step']:06d}.jsonl") == rows(rolled, f"watch/step-{first['step']:06d}.jsonl")

@@ -29,6 +29,7 @@ from instructloop.formats import read_prompts
 from instructloop.generation import Rollouts, TorchEngine
 from instructloop.models import context_tokens, load_causal, load_tokenizer
 from instructloop.rewards import LearnedReward, Reward, as_reward, checked
+from instructloop.runs.prompts_used import record_selection
 from instructloop.runs.snapshots import data_file
 
 FOLDER = "watch"
@@ -162,6 +163,8 @@ class Watch:
 
     def _reference_rows(self) -> list[Row]:
         if not self._file(0).exists():
+            if self.cfg.action != "warn" or self.cfg.select:
+                record_selection(self.folder.parent, "iteration by the watch", [prompt.prompt for prompt in self._prompts])
             self._write_rows(0, self._rows(self._reference.model))
             if not self.cfg.measure_kl:
                 self._prompts  # noqa: B018 - they need the reference's context, which is let go of here
