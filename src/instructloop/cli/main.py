@@ -83,6 +83,11 @@ VERBS: dict[str, Verb] = {
     "compare collect": Verb(
         "compare:collect", "people's votes back into the evaluation", "instructloop compare collect runs/eval --project my-project"
     ),
+    "select": Verb(
+        "select:select",
+        "one of several trained models, by preference on held-out prompts",
+        "instructloop select --models a=runs/ppo-a b=runs/ppo-b --prompts validation.jsonl --reward-model runs/held-out-rm --out runs/best",
+    ),
     "inspect": Verb(
         "inspect:inspect",
         "is the reward lying? proxy against gold, length, variety, sycophancy, with alarms",
@@ -92,6 +97,9 @@ VERBS: dict[str, Verb] = {
         "score:score", "marks of outputs made elsewhere, by the suites' own rules", "instructloop score --suite squadv2 outputs.csv"
     ),
     "report": Verb("report:report", "write report.html of a run or a pipeline", "instructloop report runs/first"),
+    "card": Verb(
+        "card:card", "write or update the model cards of a run or a pipeline", "instructloop card runs/ppo --evaluation runs/eval"
+    ),
     "lineage": Verb("provenance:lineage", "what a model or file was made from, back to the labelers", "instructloop lineage runs/ppo"),
     "verify": Verb("provenance:verify", "hash the whole chain behind a model again", "instructloop verify runs/ppo"),
     "export": Verb("provenance:export", "copy a model out as a plain Hugging Face directory", "instructloop export runs/ppo my-model"),

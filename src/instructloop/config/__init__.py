@@ -8,6 +8,7 @@ from instructloop.config.ppo import PPOConfig, RewardSpec
 from instructloop.config.pretrain import PretrainConfig
 from instructloop.config.reward_model import RewardModelConfig
 from instructloop.config.sample import SampleConfig
+from instructloop.config.selection import SelectionConfig
 from instructloop.config.sft import SFTConfig
 from instructloop.config.shared import CheckpointConfig, ComputeConfig, LoraConfig, OptimizerConfig, SamplingConfig
 from instructloop.config.watch import WatchConfig
@@ -27,6 +28,7 @@ __all__ = [
     "SFTConfig",
     "SampleConfig",
     "SamplingConfig",
+    "SelectionConfig",
     "WatchConfig",
     "from_command_line",
     "from_mapping",

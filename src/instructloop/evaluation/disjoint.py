@@ -30,6 +30,9 @@ _SELECTING = frozenset({"validation", "watch_prompts"})
 _EXAMINES = frozenset({"evaluate", "miniature.evaluate", "people", "inspect", "report"})
 """Stages whose prompts are test prompts themselves."""
 _EXAMPLE = 80
+ANY_USE = frozenset({"training", "selection"})
+TRAINING = frozenset({"training"})
+"""What selection prompts must not have been used for; choosing twice by the same prompts is no harm."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -161,8 +164,22 @@ def seen_prompts(paths: Iterable[str | Path], prompts: Sequence[PromptContent]) 
     )
 
 
-def refuse_seen(paths: Iterable[str | Path], prompts: Sequence[PromptContent], *, allow: bool = False, what: str = "test") -> Seen:
-    """``seen_prompts``, refusing any contact unless it is allowed.
+def refuse_seen(
+    paths: Iterable[str | Path],
+    prompts: Sequence[PromptContent],
+    *,
+    allow: bool = False,
+    what: str = "test",
+    uses: frozenset[str] = ANY_USE,
+) -> Seen:
+    """``seen_prompts``, refusing contact unless it is allowed.
+
+    Args:
+        paths: what is tested.
+        prompts: on what.
+        allow: go on all the same.
+        what: how the message calls the prompts.
+        uses: the kinds of contact that are refused.
 
     Raises:
         ConfigError: prompts were seen; the message counts them by use and names one of them and where it was seen.
@@ -172,7 +189,7 @@ def refuse_seen(paths: Iterable[str | Path], prompts: Sequence[PromptContent], *
         logger.warning(
             "%d data files in the models' lineage can't be read; their prompts are not compared: %s", len(found.unread), found.unread[0]
         )
-    if not found.contacts:
+    if not any(contact.use in uses for contact in found.contacts):
         return found
     counts = {use: len(frozenset().union(*(one.hashes for one in found.contacts if one.use == use))) for use in ("training", "selection")}
     message = (
