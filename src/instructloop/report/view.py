@@ -16,6 +16,7 @@ from instructloop.report.numbers import Estimate, grouped, number, seconds
 from instructloop.report.observatory import ObservatoryView, observatories
 from instructloop.report.read import StageFiles, Story
 from instructloop.report.suites import SuitesView, suite_tables
+from instructloop.runs.card import Card, model_card
 
 _EVENTS_SHOWN = 40
 _SAMPLE_STEPS = 3
@@ -102,6 +103,8 @@ class Page:
     scored: bool
     """Whether the shown samples carry scores."""
     costs: CostView
+    cards: Sequence[tuple[str, int, Card]]
+    """Model cards by stage, the last model's first."""
     environment: Sequence[tuple[str, str]]
 
 
@@ -133,6 +136,7 @@ def build_page(story: Story) -> Page:
         sample_rival=compare.rival([name for name, _ in first.models]) or "" if first else "",
         scored=any(sample.get("scores") for sample in samples),
         costs=cost_view(story),
+        cards=_cards(story, chapters),
         environment=_environment(story),
     )
 
@@ -318,6 +322,14 @@ def _frontier(story: Story) -> Curve | None:
     meaning = f"Each dot is an iteration ({batch}); the path starts at the left, where the policy still is its reference"
     healthy = "steep at first, then flatter: further reward costs more KL. Reward that rises with KL for ever is no proof of quality"
     return Curve("Reward against KL", "", svg, [(line.label, line.color, False) for line in lines], meaning, healthy, "")
+
+
+def _cards(story: Story, chapters: Sequence[Chapter]) -> list[tuple[str, int, Card]]:
+    """The card of every model that a stage of the story published."""
+    tables = [stage.path for stage in story.stages if stage.evaluations]
+    colors = {view.files.name: view.color for chapter in chapters for view in chapter.stages}
+    made = [stage for stage in story.stages if stage.family in _FAMILY_COLORS and stage.state in {"done", "skipped"}]
+    return [(stage.name, colors.get(stage.name, 0), model_card(stage.path, evaluations=tables)) for stage in reversed(made)]
 
 
 def _environment(story: Story) -> list[tuple[str, str]]:

@@ -128,7 +128,7 @@ def _generated(run: Path) -> tuple[int | None, float | None]:
     if not file.is_file():
         return None, None
     config = _read(run / "config.json").get("config") or {}
-    places = _models(config.get("models"))
+    places = models_of(config.get("models"))
     tokens: dict[str, int] = {}
     for row in read_jsonl(file, drop_torn_tail=True):
         if isinstance(row.get("tokens"), int):
@@ -142,8 +142,8 @@ def _generated(run: Path) -> tuple[int | None, float | None]:
     return (total or None), (flops * total / seen if seen else None)
 
 
-def _models(given: Any) -> dict[str, str]:
-    """``{"sft": path}`` or ``["sft=path"]``."""
+def models_of(given: Any) -> dict[str, str]:
+    """Names and paths from the ``models`` of an evaluation's configuration: ``{"sft": path}`` or ``["sft=path"]``."""
     if isinstance(given, Mapping):
         return {str(name): str(one.get("path", "") if isinstance(one, Mapping) else one) for name, one in given.items()}
     pairs = [str(one).partition("=") for one in given or ()]

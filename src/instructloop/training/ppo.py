@@ -48,7 +48,7 @@ from instructloop.runs import RunDir
 from instructloop.training.flops import PPOWork
 from instructloop.training.loop import StepClock, open_run, spent
 from instructloop.training.ppo_metrics import rollout_metrics, sample_rows
-from instructloop.training.ppo_setup import PPOInputs, load_inputs, model_card, ppo_parents, summary
+from instructloop.training.ppo_setup import PPOInputs, load_inputs, policy_card, ppo_parents, summary
 from instructloop.training.ppo_state import Learner, reference_model
 from instructloop.training.ppo_steps import (
     evaluate,
@@ -98,10 +98,10 @@ def run_ppo(
         inputs: PPOInputs = load_inputs(cfg, run, prompts=prompts, pretrain_texts=pretrain_texts, reward=reward)
         learner = train_ppo(cfg, run=run, evaluators=evaluators, **inputs.arguments())
         with learner.averaged() as averaged, gathered(averaged):
-            run.publish("model", lambda path: save_causal(averaged, inputs.codec, path, card=model_card(cfg, learner, averaged=True)))
+            run.publish("model", lambda path: save_causal(averaged, inputs.codec, path, card=policy_card(run, cfg, learner, averaged=True)))
         if learner.ema is not None:
             with gathered(learner.policy):
-                run.publish("model_raw", lambda path: save_causal(learner.policy, inputs.codec, path, card=model_card(cfg, learner)))
+                run.publish("model_raw", lambda path: save_causal(learner.policy, inputs.codec, path, card=policy_card(run, cfg, learner)))
         run.result({**summary(cfg, learner), **spent(run)})
     return out
 

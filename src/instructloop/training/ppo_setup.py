@@ -22,6 +22,7 @@ from instructloop.models.scalar import ScalarModel
 from instructloop.rewards import CheckedReward, LearnedReward, Reward, as_reward, checked
 from instructloop.runs import Parent, RunDir
 from instructloop.runs.snapshots import data_file
+from instructloop.training.cards import card_of
 from instructloop.training.inputs import input_parents, load_texts, model_path
 from instructloop.training.memory import announce_memory
 from instructloop.training.ppo_shared import models_on_one_trunk
@@ -151,17 +152,10 @@ def load_prompts(cfg: PPOConfig, run: RunDir) -> tuple[Prompt, ...]:
     return tuple(loaded.records)
 
 
-def model_card(cfg: PPOConfig, learner: Learner, *, averaged: bool = False) -> str:
+def policy_card(run: RunDir, cfg: PPOConfig, learner: Learner, *, averaged: bool = False) -> str:
     """Markdown that travels with a published policy."""
-    kind = "PPO-ptx" if cfg.ptx_coef > 0 else "PPO"
     weights = f"the average of its weights (decay {learner.ema.decay:.4f} an iteration)" if averaged and learner.ema else "its last weights"
-    last = learner.history[-1] if learner.history else {}
-    numbers = ", ".join(f"{name} {last[name]:.3f}" for name in ("reward", "kl", "entropy", "length") if name in last)
-    return (
-        f"# A policy trained with {kind}\n\n"
-        f"Started from `{cfg.model}`, reward `{cfg.reward.name}`, beta {cfg.beta:g}, {learner.steps_done} iterations of "
-        f"{cfg.batch_size} episodes, {weights}.\n\nRaw policy in the last iteration: {numbers}.\n"
-    )
+    return card_of(run, summary(cfg, learner), weights=weights)
 
 
 def summary(cfg: PPOConfig, learner: Learner) -> dict[str, Any]:
@@ -171,6 +165,7 @@ def summary(cfg: PPOConfig, learner: Learner) -> dict[str, Any]:
         "algorithm": "ppo-ptx" if cfg.ptx_coef > 0 else "ppo",
         "steps": learner.steps_done,
         "episodes": learner.steps_done * cfg.batch_size,
+        "parameters": sum(parameter.numel() for parameter in learner.policy.parameters()),
         "ended_early": learner.ended_early,
         "reward_shift": learner.unit.shift,
         "reward_scale": learner.unit.scale,

@@ -24,7 +24,7 @@ from instructloop.models.ranks import ALONE, Ranks, joined
 from instructloop.models.save import save_causal
 from instructloop.models.sharding import gathered, is_sharded, shard
 from instructloop.runs.rundir import RunDir
-from instructloop.training.cards import pretrain_card
+from instructloop.training.cards import card_of
 from instructloop.training.flops import Size
 from instructloop.training.inputs import input_parents, load_texts, model_path
 from instructloop.training.loop import StepClock, TrainState, commit_state, open_run, resume_state, spent
@@ -65,7 +65,7 @@ def run_pretrain(
         model = _initial_model(cfg, codec)
         result = train_pretrain(cfg, run=run, model=model, codec=codec, documents=texts, validation=held_out)
         with gathered(model):
-            run.publish("model", lambda path: save_causal(model, codec, path, card=pretrain_card(cfg, result)))
+            run.publish("model", lambda path: save_causal(model, codec, path, card=card_of(run, result)))
         run.result({"stage": "pretrain", **result, **spent(run)})
     return out
 

@@ -31,7 +31,7 @@ from instructloop.models.scalar import ScalarModel
 from instructloop.models.sharding import gathered, shard
 from instructloop.runs.rundir import RunDir
 from instructloop.runs.snapshots import beside
-from instructloop.training.cards import reward_model_card
+from instructloop.training.cards import card_of
 from instructloop.training.crossval import cross_validate
 from instructloop.training.flops import Size
 from instructloop.training.inputs import input_parents, load_demonstrations, load_rankings, model_path
@@ -96,9 +96,9 @@ def run_reward_model(
         if strangers:
             extra["held_out_labelers"] = _accuracy_on(cfg, model, codec, strangers)
         with gathered(model):
-            run.publish("model", lambda path: save_scalar(model, codec, path, card=reward_model_card(cfg, result)))
+            run.publish("model", lambda path: save_scalar(model, codec, path, card=card_of(run, result)))
         if cfg.lora.rank:
-            card = reward_model_card(cfg, result, merged=False)
+            card = card_of(run, result, note=f"an adapter: it needs its base model {Path(cfg.model).name}")
             run.publish(ADAPTER_DIRECTORY, lambda path: save_adapter(model, codec.tokenizer, path, base=cfg.model, card=card))
         run.result({"stage": "rm", **result, **extra, **spent(run)})
     return out

@@ -34,7 +34,7 @@ from instructloop.models.save import save_causal
 from instructloop.models.sharding import gathered, shard
 from instructloop.runs.rundir import RunDir
 from instructloop.runs.snapshots import beside
-from instructloop.training.cards import sft_card
+from instructloop.training.cards import card_of
 from instructloop.training.flops import Size
 from instructloop.training.inputs import input_parents, load_demonstrations, load_texts, model_path
 from instructloop.training.loop import StepClock, TrainState, commit_state, dropout_stream, open_run, resume_state, spent
@@ -110,7 +110,7 @@ def run_sft(
             evaluators=evaluators,
         )
         with gathered(model):
-            run.publish("model", lambda path: save_causal(model, codec, path, card=sft_card(cfg, result)))
+            run.publish("model", lambda path: save_causal(model, codec, path, card=card_of(run, result)))
         run.result({"stage": "sft", **result, **spent(run)})
     return out
 

@@ -67,6 +67,7 @@ def test_the_sections_follow_the_loop(page: str) -> None:
         "tax",
         "samples",
         "costs",
+        "card",
         "origin",
     ]
 
