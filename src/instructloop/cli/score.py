@@ -33,6 +33,8 @@ class ScoreArguments:
     """Columns that make groups, joined by commas, the model's first; empty takes model_type (or model, generator) and prompt_type."""
     data: str = ""
     """File or folder of the set itself, where the outputs lack references, options or instructions."""
+    baseline: str = ""
+    """Model that the others are compared with, pair by pair on the same contexts; empty takes the first. --out keeps the differences."""
     out: str = ""
     """Where to keep the table: a file that ends in .json (the layout of eval/suites.json), or a new run directory, which the report draws."""
     bootstrap_samples: int = 2000
@@ -51,7 +53,9 @@ def score(arguments: list[str], prog: str) -> None:
     from instructloop.scoring.score import score_file
 
     by = [name.strip() for name in given.by.split(",") if name.strip()]
-    table = score_file(given.suite, given.file, by, data=given.data, samples=given.bootstrap_samples, seed=given.seed)
+    table = score_file(
+        given.suite, given.file, by, data=given.data, baseline=given.baseline, samples=given.bootstrap_samples, seed=given.seed
+    )
     _print(console(), table)
     if given.out:
         _write(given, table)

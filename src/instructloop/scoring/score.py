@@ -20,7 +20,7 @@ _TEXT_SHOWN = 1500
 
 
 def score_file(
-    suite: str, path: str | Path, by: Sequence[str] = (), *, data: str = "", samples: int = 2000, seed: int = 0
+    suite: str, path: str | Path, by: Sequence[str] = (), *, data: str = "", baseline: str = "", samples: int = 2000, seed: int = 0
 ) -> dict[str, Any]:
     """The table of one file of outputs (columns: ``outputs``).
 
@@ -29,6 +29,7 @@ def score_file(
         path: CSV, JSON lines or Parquet, ``.gz`` too.
         by: columns that make groups, the model's first; empty takes the usual ones.
         data: file or folder of the set, where the outputs lack references or options; empty: they hold what is needed.
+        baseline: model that the others' differences are to; empty takes the first.
         samples: resamples behind each interval.
         seed: base of the resampling stream.
 
@@ -39,7 +40,8 @@ def score_file(
     _rule(suite)
     outputs = read_outputs(path, by)
     items = read_set(suite, data) if data else None
-    return _score(suite, outputs, by, items=items, samples=samples, seed=seed, settings={"file": Path(path).name})
+    settings = {"file": Path(path).name}
+    return _score(suite, outputs, by, items=items, baseline=baseline, samples=samples, seed=seed, settings=settings)
 
 
 def score_rows(
@@ -48,13 +50,14 @@ def score_rows(
     by: Sequence[str] = (),
     *,
     items: Sequence[Item] | None = None,
+    baseline: str = "",
     samples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
     """The same from rows; ``items`` of the set serve where the rows lack references or options."""
     _rule(suite)
     outputs = as_outputs([Row(Where("<list>", number), row) for number, row in enumerate(rows, start=1)], by)
-    return _score(suite, outputs, by, items=items, samples=samples, seed=seed, settings={})
+    return _score(suite, outputs, by, items=items, baseline=baseline, samples=samples, seed=seed, settings={})
 
 
 def _rule(suite: str) -> Rule:
@@ -70,6 +73,7 @@ def _score(
     by: Sequence[str],
     *,
     items: Sequence[Item] | None,
+    baseline: str,
     samples: int,
     seed: int,
     settings: Mapping[str, Any],
@@ -78,6 +82,10 @@ def _score(
         outputs = match_items(outputs, items)
     rule = RULES[suite]
     models = list(dict.fromkeys(output.model for output in outputs))
+    if baseline:
+        if baseline not in models:
+            raise DataError(f"no outputs of a model {baseline!r}", hint=f"models: {', '.join(models)}")
+        models = [baseline, *(model for model in models if model != baseline)]
     groups: dict[str, dict[str, list[tuple[Output, Marks]]]] = {}
     for output in outputs:
         groups.setdefault(output.variant, {}).setdefault(output.model, []).append((output, rule.mark(output)))
@@ -85,7 +93,10 @@ def _score(
     for variant, by_model in groups.items():
         for measure in rule.measures:
             results = {model: _result(rule, measure, by_model.get(model, []), samples, seed) for model in models}
-            rows.append(_table_row(suite, variant, measure, by_model, results))
+            row = _table_row(suite, variant, measure, by_model, results)
+            others = [model for model in models[1:] if model in by_model and models[0] in by_model]
+            found = {model: _difference(rule, measure, by_model[models[0]], by_model[model], samples, seed) for model in others}
+            rows.append({**row, "differences": {model: cell for model, cell in found.items() if cell is not None}})
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": "suites",
@@ -132,14 +143,53 @@ def _result(rule: Rule, measure: Measure, marked: Sequence[tuple[Output, Marks]]
     values: list[float] = []
     clusters: list[str] = []
     for output, marks in marked:
-        found = marks.get(measure.key, ())
-        parts = [found] if isinstance(found, float | int) else list(found)
+        parts = _parts(marks.get(measure.key, ()))
         values += parts
         clusters += [output.cluster] * len(parts)
     if not values:
         return {"not_run": "no output has this number"}
     interval = rate_interval if all(0 <= value <= 1 for value in values) else mean_interval
     return _as_json(interval(values, clusters, samples=samples, seed=seed), _SCALE[measure.unit])
+
+
+def _difference(
+    rule: Rule, measure: Measure, first: Sequence[tuple[Output, Marks]], second: Sequence[tuple[Output, Marks]], samples: int, seed: int
+) -> dict[str, Any] | None:
+    """Second minus first over the contexts that both answered, paired, which is far narrower than two intervals beside each other."""
+    sides = [_by_context(first), _by_context(second)]
+    both = [name for name in sides[1] if name in sides[0]]
+    if rule.corpus_bleu:
+        pairs = [(one, two) for name in both for (one, _), (two, _) in zip(sides[0][name], sides[1][name], strict=False)]
+        if not pairs:
+            return None
+        from instructloop.scoring.translation import bleu_difference
+
+        texts = [[pair[side].text for pair in pairs] for side in (0, 1)]
+        references, clusters = [pair[1].references for pair in pairs], [pair[1].cluster for pair in pairs]
+        return _as_json(bleu_difference(texts[0], texts[1], references, clusters, samples=samples, seed=seed), 1.0)
+    values, clusters = list[float](), list[str]()
+    for name in both:
+        before, after = (_mean(measure.key, side[name]) for side in sides)
+        if before is not None and after is not None:
+            values.append(after - before)
+            clusters.append(sides[1][name][0][0].cluster)
+    return _as_json(mean_interval(values, clusters, samples=samples, seed=seed), _SCALE[measure.unit]) if values else None
+
+
+def _by_context(marked: Sequence[tuple[Output, Marks]]) -> dict[str, list[tuple[Output, Marks]]]:
+    found: dict[str, list[tuple[Output, Marks]]] = {}
+    for output, marks in marked:
+        found.setdefault(output.context or output.id, []).append((output, marks))
+    return found
+
+
+def _mean(key: str, marked: Sequence[tuple[Output, Marks]]) -> float | None:
+    values = [value for _, marks in marked for value in _parts(marks.get(key, ()))]
+    return sum(values) / len(values) if values else None
+
+
+def _parts(found: float | Sequence[float]) -> list[float]:
+    return [found] if isinstance(found, float | int) else list(found)
 
 
 def _as_json(found: Interval, scale: float) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def _rouge_signature() -> str:
     return SIGNATURE
 
 
-_SQUAD = "squad v2|lower case|no punctuation, a, an, the|best reference"
+_SQUAD = "SQuAD v2.0 rules|best reference"
 _ROUGE = Rule(measures=(Measure(key="rouge_l", name="ROUGE-L", signature=_rouge_signature),), mark=_summary)
 
 

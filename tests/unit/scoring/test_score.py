@@ -112,6 +112,36 @@ def test_intervals_resample_contexts_and_not_answers() -> None:
     assert (result["value"], result["low"], result["high"]) == pytest.approx((100 * by_hand.value, 100 * by_hand.low, 100 * by_hand.high))
 
 
+def test_differences_are_paired_by_context_and_to_the_baseline() -> None:
+    answers = {"b": ["Ann", "Ann", "Bob", "Ann"], "a": ["Ann", "Bob", "Bob", "Ann"]}
+    rows = [
+        {"context": f"c{n}", "model": model, "sample": text, "ref_text": "Ann"}
+        for model, texts in answers.items()
+        for n, text in enumerate(texts)
+    ]
+    row = score_rows("squadv2", rows)["rows"][0]
+    found = row["differences"]["a"]
+    by_hand = mean_interval([0.0, -1.0, 0.0, 0.0], list(range(4)))
+    assert (found["value"], found["low"], found["high"], found["n"]) == (-25, 100 * by_hand.low, 100 * by_hand.high, 4)
+    turned = score_rows("squadv2", rows, baseline="a")
+    assert (turned["models"], turned["rows"][0]["differences"]["b"]["value"]) == (["a", "b"], 25)
+    with pytest.raises(DataError, match="no outputs of a model 'c'"):
+        score_rows("squadv2", rows, baseline="c")
+    strangers = [{"model": "a", "sample": "x", "ref_text": "x"}, {"model": "b", "sample": "x", "ref_text": "x"}]
+    assert score_rows("squadv2", strangers)["rows"][0]["differences"] == {}  # nothing says that they answer the same
+
+
+def test_the_same_translations_differ_by_nothing_and_better_ones_by_something() -> None:
+    pytest.importorskip("sacrebleu", reason="needs the extra 'evaluation'")
+    reference = "the cat sat on the mat today"
+    texts = {"a": "the cat sat on a mat today", "b": "the cat sat on a mat today", "c": reference}
+    rows = [{"context": str(n), "model": model, "sample": text, "ref_text": reference} for n in range(3) for model, text in texts.items()]
+    row = score_rows("wmt15_fr_en", rows, samples=100)["rows"][0]
+    assert row["differences"]["b"]["value"] == 0
+    assert row["differences"]["c"]["value"] == pytest.approx(row["results"]["c"]["value"] - row["results"]["a"]["value"])
+    assert row["differences"]["c"]["low"] > 0
+
+
 def test_one_context_gives_no_interval() -> None:
     result = score_rows("squadv2", [{"completion": "Ann", "references": "Ann", "context": "c"}] * 3)["rows"][0]["results"]["outputs"]
     assert (result["value"], result["low"], result["high"], result["clusters"]) == (100, None, None, 1)
