@@ -30,6 +30,7 @@ from instructloop.evaluation.observatory.gather import Gathered, can_ask, gather
 from instructloop.evaluation.observatory.habits import habits
 from instructloop.evaluation.observatory.length import length, probed
 from instructloop.evaluation.observatory.proxy_gold import proxy_against_gold
+from instructloop.evaluation.observatory.rang import rang
 from instructloop.evaluation.observatory.readings import RunFiles, stages_of
 from instructloop.evaluation.observatory.reward_accuracy import from_result, lexical_baseline, pairs_of, reward_accuracy, unmeasured
 from instructloop.evaluation.observatory.sycophancy import sycophancy
@@ -119,6 +120,7 @@ def examine_policy(run: RunFiles, cfg: InspectionConfig, keep: Path) -> Findings
     votes = read_votes(cfg.human) if cfg.human else []
     others = [RunFiles.read(place) for place in cfg.others]
     findings = proxy_against_gold(run, looks or _ends(run, policy, reference), votes=votes, samples=cfg.bootstrap_samples, seed=cfg.seed)
+    findings += rang(run)
     findings += frontier(run, others)
     if asked is not None and cfg.best_of_n:
         findings += best_of_n(asked.reference, looks or _ends(run, policy, reference), policy_path=path(run))
