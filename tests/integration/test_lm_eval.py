@@ -101,7 +101,7 @@ def adapted(path: str, **settings: Any) -> Any:
     """A model behind the adapter."""
     from instructloop.evaluation.suites.lm_eval_adapter import InstructLoopLM
 
-    return InstructLoopLM(path, device="cpu", **settings)
+    return InstructLoopLM(path, **{"device": "cpu", **settings})
 
 
 def ours(model: str, names: Sequence[str], data: Sequence[str], limit: int) -> dict[str, Answered]:
@@ -203,6 +203,8 @@ def test_the_chat_template_is_the_tokenizers(model: str, tmp_path: Path) -> None
     assert lm.chat_template(False) is None
     assert lm.chat_template(True) == lm.tokenizer.chat_template
     plain = save_tiny(str(tmp_path / "plain"), tiny_model(), tiny_tokenizer())
+    with pytest.raises(ConfigError, match="unknown device 'tpu:1'"):
+        adapted(plain, device="tpu:1")
     with pytest.raises(ConfigError, match="has no chat template"):
         adapted(plain).chat_template(True)
 
@@ -245,7 +247,16 @@ def test_the_documented_command_runs_a_checkpoint(model: str, data: Path, tmp_pa
         check=True,
     )
     assert written.stdout == "local_piqa\n"
-    output = ["--tasks", "local_piqa", "--include_path", str(tmp_path / "tasks"), "--output_path", str(tmp_path / "out.json")]
+    output = [
+        "--device",
+        "cpu",
+        "--tasks",
+        "local_piqa",
+        "--include_path",
+        str(tmp_path / "tasks"),
+        "--output_path",
+        str(tmp_path / "out.json"),
+    ]
     done = subprocess.run(
         [
             *module[:2],
@@ -254,7 +265,7 @@ def test_the_documented_command_runs_a_checkpoint(model: str, data: Path, tmp_pa
             "--model",
             "instructloop",
             "--model_args",
-            f"path={model},device=cpu",
+            f"path={model}",
             *output,
         ],
         capture_output=True,

@@ -218,10 +218,10 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "further": tuple(suite.name for suite in _FURTHER),
     "all": tuple(suite.name for suite in (*_PAPER, *_FURTHER)),
     "likelihood": tuple(suite.name for suite in (*_PAPER, *_FURTHER) if suite.mode != "generate"),
-    "lm-eval": tuple(suite.name for suite in LM_EVAL_SUITES),
+    "lm_eval": tuple(suite.name for suite in LM_EVAL_SUITES),
 }
 """``paper``: those of InstructGPT; ``further``: the others; ``likelihood``: those without sampling, which are quick;
-``lm-eval``: in its frames, to be compared with its numbers."""
+``lm_eval``: in lm-eval's frames, to be compared with its numbers."""
 
 
 def chosen(names: Sequence[str]) -> list[Suite]:

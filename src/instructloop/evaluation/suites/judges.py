@@ -5,7 +5,7 @@ two fine-tuned GPT-3 models) and are no copies of it: the signature beside a num
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ class Judges:
         data: where the sets and the judges' training files lie.
         keep: folder in which trained judges are kept, so that a resumed run uses the same ones.
         toxicity: a classifier that ``scoring.toxicity`` saved; empty trains one from RealToxicityPrompts' own scores.
-        truth: a judge that ``scoring.truth`` saved; empty trains one from files of labels.
+        truth: a judge that ``scoring.truth`` or ``truth_reward_model`` saved; empty trains one from files of labels.
         seed: draws held-out rows.
     """
 
@@ -45,8 +45,12 @@ class Judges:
         from instructloop.scoring.toxicity import Toxicity
         from instructloop.scoring.truth import TruthJudge
 
-        load = {TOXICITY: Toxicity.load, TRUTH: TruthJudge.load}[kind]
+        load: Callable[[Path], Any] = {TOXICITY: Toxicity.load, TRUTH: TruthJudge.load}[kind]
         file = Path(self._given[kind] or self._keep / f"{kind}.npz")
+        if kind == TRUTH and (file.is_dir() or file.suffix == ".json"):
+            from instructloop.evaluation.suites.truth_reward_model import RewardModelTruth
+
+            load = RewardModelTruth.load
         if self._given[kind] or file.is_file():
             self._found[kind] = load(file)
             return

@@ -14,7 +14,7 @@ import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from instructloop.config import ComputeConfig, SamplingConfig
 from instructloop.core.errors import ConfigError, MissingExtraError
@@ -32,6 +32,7 @@ except ImportError as error:
     raise MissingExtraError.for_extra("lm_eval", "lm-eval") from error
 
 NAME = "instructloop"
+Device = Literal["auto", "cpu", "cuda", "mps"]
 _MAX_NEW_TOKENS = 256
 """lm-eval's own default where a task names none."""
 _LIMIT_NAMES = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
@@ -47,7 +48,7 @@ class InstructLoopLM(LM):  # type: ignore[misc]  # lm-eval has no types
         self,
         path: str,
         *,
-        device: Literal["auto", "cpu", "cuda", "mps"] | None = None,
+        device: str | None = None,
         dtype: Literal["auto", "float32", "bfloat16"] = "auto",
         budget_tokens: int = BUDGET_TOKENS,
         seed: int = 0,
@@ -58,7 +59,7 @@ class InstructLoopLM(LM):  # type: ignore[misc]  # lm-eval has no types
 
         Args:
             path: model or run directory, or hub name.
-            device: as in ``ComputeConfig``; lm-eval's ``--device`` sets it.
+            device: lm-eval's ``--device`` (``cuda:0`` is ``cuda`` here); None takes CUDA where there is one, else the CPU.
             dtype: as in ``ComputeConfig``.
             budget_tokens: largest padded area of a scoring pass.
             seed: of tasks that sample.
@@ -67,7 +68,10 @@ class InstructLoopLM(LM):  # type: ignore[misc]  # lm-eval has no types
         """
         super().__init__()
         self._held = ExitStack()
-        compute = ComputeConfig(device=device or "auto", dtype=dtype)
+        kind: Any = (device or "auto").split(":")[0]
+        if kind not in get_args(Device):
+            raise ConfigError(f"unknown device {device!r}", hint=f"one of {', '.join(get_args(Device))}")
+        compute = ComputeConfig(device=kind, dtype=dtype)
         self.subject = self._held.enter_context(opened(str(path), str(path), compute, chat_template=False))
         self._budget_tokens, self._seed = int(budget_tokens), int(seed)
 

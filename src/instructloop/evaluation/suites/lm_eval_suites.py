@@ -106,7 +106,7 @@ LM_EVAL_SUITES: Sequence[Suite] = (
         metrics=(Metric(key="strict", name="exact match, strict"), Metric(key="flexible", name="exact match, flexible")),
     ),
 )
-"""Not part of the groups ``paper``, ``further`` and ``all``: the group ``lm-eval`` names them."""
+"""Not part of the groups ``paper``, ``further`` and ``all``: the group ``lm_eval`` names them."""
 LM_EVAL_SETS: Mapping[str, str] = {
     suite.name: _SET_OF.get(suite.name[len(PREFIX) :], suite.name[len(PREFIX) :]) for suite in LM_EVAL_SUITES
 }

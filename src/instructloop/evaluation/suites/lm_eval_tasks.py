@@ -3,7 +3,7 @@
     python -m instructloop.evaluation.suites.lm_eval_tasks FOLDER --data DATA --limit 100
 
 writes one YAML and one JSON-lines file a task; then ``--include_path FOLDER --tasks local_piqa,...`` makes lm-eval score exactly the items
-that ``instructloop evaluate --suite lm-eval --suite-limit 100`` scores (with the same seed).
+that ``instructloop evaluate --suite lm_eval --suite-limit 100`` scores (with the same seed).
 """
 
 import argparse
@@ -74,14 +74,14 @@ OFFICIAL: Mapping[str, Official] = {
 
 
 def write_tasks(
-    folder: str | Path, data: Sequence[str], *, names: Sequence[str] = ("lm-eval",), limit: int = 0, seed: int = 0
+    folder: str | Path, data: Sequence[str], *, names: Sequence[str] = ("lm_eval",), limit: int = 0, seed: int = 0
 ) -> dict[str, str]:
     """Write the tasks whose data is found.
 
     Args:
         folder: gets the files; lm-eval's ``--include_path``.
         data: where the sets lie, as in ``instructloop evaluate --data``.
-        names: suites or the group ``lm-eval``.
+        names: suites or the group ``lm_eval``.
         limit: a random part of each set of this size; 0 takes all.
         seed: draws it.
 
@@ -145,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--limit", type=int, default=0, help="a random part of this size")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
-    names = write_tasks(given.folder, given.data, names=given.suite or ("lm-eval",), limit=given.limit, seed=given.seed)
+    names = write_tasks(given.folder, given.data, names=given.suite or ("lm_eval",), limit=given.limit, seed=given.seed)
     print(",".join(names.values()))  # noqa: T201 - for lm-eval's --tasks
 
 
