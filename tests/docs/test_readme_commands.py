@@ -71,7 +71,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     rows = {name: json.loads(row) for name, row in files_of(README).items()}
     rows |= {"rankings-2.jsonl": rows["rankings.jsonl"], "documents.jsonl": {"text": "The fog came in over the harbor. " * 40}}
     for name, row in rows.items():
-        more = [row] + [{**row, "prompt": f"Name a {word} {number}."} for number in range(3) for word in WORDS]
+        ask = "Draw" if name == "held_out.jsonl" else "Name"  # held-out prompts are none that was trained on
+        more = [row] + [{**row, "prompt": f"{ask} a {word} {number}."} for number in range(3) for word in WORDS]
         (tmp_path / name).write_text("".join(json.dumps(item) + "\n" for item in more), encoding="utf-8")
     # a random model's completions share no word with the prompt, so the default utility would see no difference
     (tmp_path / "taste.py").write_text("def taste(prompts, completions):\n    return [float(len(text.encode())) for text in completions]\n")

@@ -106,7 +106,7 @@ _ALL = (
         name="evaluate",
         config_path="instructloop.config.evaluation:EvaluationConfig",
         run_path="instructloop.evaluation.run:run_evaluation",
-        inputs=("models", "prompts", "sets", "reward_model", "votes", "few_shot", "texts"),
+        inputs=("models", "prompts", "sets", "reward_model", "votes", "few_shot", "texts", "completions"),
     ),
     Kind(name="miniature.build", config_path=f"{_STAGES}:MiniatureBuildConfig", run_path=f"{_STAGES}:run_miniature_build"),
     Kind(
