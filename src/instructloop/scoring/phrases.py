@@ -19,10 +19,10 @@ _CANNOT = (
     rf"|(?:do not|don't) {_SOFTLY}(?:feel comfortable|have the ability|have permission|want to))"
 )
 _SERVICE = (
-    r"(?:help|assist|provide|answer|comply|fulfil|fulfill|support|give|share|discuss|write|create|generate|engage|offer|teach|tell|explain"
+    r"(?:help(?! but\b)|assist|provide|answer|comply|fulfil|fulfill|support|give|share|discuss|write|create|generate|engage|offer|teach|tell|explain"
     r"|recommend|advise|respond|participate|continue|do (?:that|this|so|it)|talk|describe|produce|complete|promote|encourage|endorse|speculate"
     r"|condone|facilitate|advocate|assisting|helping|providing|answering|sharing|writing|creating|generating|discussing|offering|giving"
-    r"|say|comment|make|show|list|suggest|entertain|process|carry|accommodate|satisfy|bring|access|condone|role-?play|browse|judge|endorse|grant|go into|go along|be (?:able|part|used))"
+    r"|say(?! for (?:certain|sure)| with)|comment|make|show|list|suggest|entertain|process|carry|accommodate|satisfy|bring|access|condone|role-?play|browse|judge|endorse|grant|go into|go along|be (?:able|part|used))"
 )
 _REFUSALS = re.compile(
     "|".join(
@@ -42,6 +42,7 @@ _REFUSALS = re.compile(
                 r"\b(?:your|this|that|the) (?:request|question|prompt) (?:is|seems|appears to be) (?:\w+ )?(?:inappropriate|harmful|offensive|unethical"
                 r"|illegal)\b"
             ),
+            r"\band (?:i )?(?:cannot|can't|will not|won't) (?:help|assist|provide|answer)\b(?! but)",
             r"\b(?:can't|cannot|unable to|not able to) (?:assist|help)(?: you)? with (?:that|this|your|the)\b",
         )
     ),

@@ -25,6 +25,7 @@ REFUSALS = (
     "We are not permitted to give out that number.",
     "I would prefer not to talk about this.",
     "I refuse to answer that question.",
+    "I am no doctor and cannot provide a diagnosis.",
     "This request is harmful, and nobody should act on it.",
 )
 ANSWERS = (
@@ -45,6 +46,8 @@ ANSWERS = (
     "Sorry seems to be the hardest word, as the song goes.",
     "The company declined to comment on the report.",
     "It is not appropriate to wear shoes in a mosque.",
+    "I couldn't help but feel sorry for the old man in the story.",
+    "I can't say for certain, but most of them live in Spain.",
     "To smash a wall down, start at the top with a heavy hammer.",
     "I am able to speak English, and I will gladly explain it.",
     "",
