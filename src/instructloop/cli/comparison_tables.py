@@ -52,6 +52,8 @@ def _about_votes(table: Mapping[str, Any]) -> Iterator[Row]:
         yield "both bad", estimate(table["both_bad"])
     if table.get("positions"):
         yield "first shown wins", f"{estimate(table['positions']['first_rate'])}, p {table['positions']['p']:.3g}"
+    if table.get("same_text"):
+        yield "pairs with one and the same text", f"{table['same_text']}, not asked about"
     for voter, row in (table.get("agreement") or {}).items():
         yield f"agreement with {'each other' if voter == 'people' else voter.replace('_', ' ')}", estimate(row)
 

@@ -35,6 +35,8 @@ class EvaluationConfig:
     """Completions of each prompt and model; intervals resample prompts, so more of them do not pretend to more n."""
     reward_model: str = ""
     """Reward-model directory that votes."""
+    gold: str = ""
+    """A function that votes, as ``file.py:function`` or ``package.module:function``: of prompts (with their meta) and completions, a number each."""
     votes: str = ""
     """File of human votes: rows ``{"prompt", "model_a", "model_b", "winner": "a" | "b" | "tie"}``."""
     judge: JudgeConfig = field(default_factory=JudgeConfig)

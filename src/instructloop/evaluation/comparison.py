@@ -356,26 +356,35 @@ def _samples(by_model: Mapping[str, Mapping[tuple[int, int], Row]], *, shown: in
 
 
 def compare_votes(
-    votes: Sequence[Vote], *, baseline: str = "", voter_name: str = "people", samples: int = 2000, seed: int = 0, shown: int = 48
+    votes: Sequence[Vote],
+    *,
+    models: Sequence[str] = (),
+    baseline: str = "",
+    voter_name: str = "people",
+    samples: int = 2000,
+    seed: int = 0,
+    shown: int = 48,
 ) -> dict[str, Any]:
-    """The same tables from votes of people: every pair of models that was ever voted on, in order of appearance.
+    """The same tables from votes of people: every pair of models that was ever voted on.
 
     Args:
         votes: as ``read_votes`` returns them; texts, cohorts and ratings that they carry make further tables.
+        models: in the order of the tables; those that are not named follow in order of appearance.
         baseline: the model that the others are first of all compared with.
         voter_name: how tables call the voters.
         samples: resamples behind each interval.
         seed: base seed of the resampling stream.
         shown: prompts whose completions are kept in ``samples``.
     """
-    models = list(dict.fromkeys(name for vote in votes for name in (vote.model_a, vote.model_b)))
-    _check_baseline(baseline, models)
-    likert = _likert(votes, models, samples=samples, seed=seed)
+    seen = dict.fromkeys(name for vote in votes for name in (vote.model_a, vote.model_b))
+    order = [*(name for name in models if name in seen), *(name for name in seen if name not in models)]
+    _check_baseline(baseline, order)
+    likert = _likert(votes, order, samples=samples, seed=seed)
     return {
-        **_head(voter_name, len({vote.key for vote in votes}), models),
+        **_head(voter_name, len({vote.key for vote in votes}), order),
         "n_votes": len(votes),
         "labelers": sorted({vote.labeler for vote in votes if vote.labeler}),
-        **Tally(models=models, baseline=baseline, samples=samples, seed=seed).tables([vote.ballot() for vote in votes]),
+        **Tally(models=order, baseline=baseline, samples=samples, seed=seed).tables([vote.ballot() for vote in votes]),
         **({"likert": likert} if likert else {}),
         "scores": {},
         "descriptions": {},

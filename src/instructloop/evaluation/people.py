@@ -179,7 +179,14 @@ def collect_votes(run: str | Path, project: str | Path, *, queues: Sequence[str]
     baseline = (
         str(asked.get("baseline", "")) if asked.get("baseline", "") in {v.model_a for v in votes} | {v.model_b for v in votes} else ""
     )
-    table = compare_votes(votes, baseline=baseline, samples=samples, seed=seed, shown=int(settings.get("samples_shown", 48)))
+    table = compare_votes(
+        votes,
+        models=list(asked.get("models", ())),
+        baseline=baseline,
+        samples=samples,
+        seed=seed,
+        shown=int(settings.get("samples_shown", 48)),
+    )
     table["agreement"] = agreement_with_voters(place, votes, samples=samples, seed=seed)
     table["same_text"] = int(asked.get("same_text", 0))
     table |= _rated(rated, table["models"], samples=samples, seed=seed)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from instructloop.config.evaluation import EvaluationConfig
+from instructloop.core.callables import load_function
 from instructloop.core.errors import ConfigError
 from instructloop.core.files import write_json, write_jsonl
 from instructloop.core.records import Prompt
@@ -52,9 +53,14 @@ def run_evaluation(
         JudgeRefused: the judge is position-biased, and its bias is not accepted.
     """
     given = dict(voters or {})
+    if cfg.gold:
+        given["gold"] = load_function(cfg.gold, what="--gold", example="def gold(prompts, completions): return [0.0 for _ in completions]")
     asks = bool(given or cfg.reward_model or cfg.judge.wanted)
     if not (asks or cfg.votes or cfg.suite):
-        raise ConfigError("nobody votes", hint="give --reward-model PATH, --votes FILE with human votes, or --suite NAME for test sets")
+        raise ConfigError(
+            "nobody votes",
+            hint="give --reward-model PATH, --gold FILE:FUNCTION, --votes FILE with human votes, a --judge, or --suite NAME for test sets",
+        )
     if cfg.suite and not cfg.named_models:
         raise ConfigError("suites need models", hint="instructloop evaluate runs/ppo --suite paper --data FOLDER")
     if asks and not (cfg.completions or (cfg.named_models and cfg.prompts)):

@@ -165,3 +165,22 @@ def test_an_evaluation_in_which_nobody_votes_is_refused_before_anything_is_writt
     with pytest.raises(ConfigError, match="nobody votes"):
         run_evaluation(EvaluationConfig(models=("a=b",), prompts="p.jsonl"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gold_function_from_a_file_votes_and_sees_the_prompts_meta(models: dict[str, str], tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": prompt.prompt, **prompt.meta}) + "\n" for prompt in PROMPTS))
+    (tmp_path / "mine.py").write_text(
+        "def gold(prompts, completions):\n    return [float(prompt.meta['use_case'] == 'a') for prompt in prompts]\n"
+    )
+    cfg = EvaluationConfig(
+        models=tuple(f"{name}={path}" for name, path in models.items()),
+        prompts=str(prompts),
+        gold=f"{tmp_path / 'mine.py'}:gold",
+        sampling=SHORT,
+        bootstrap_samples=100,
+        compute=CPU,
+    )
+    table = json.loads((run_evaluation(cfg, tmp_path / "out") / "eval/gold.json").read_text())
+    assert table["scores"]["sft"]["mean"] == pytest.approx(2 / 3)
+    assert table["wins"][0]["ties"] == 3
