@@ -2,13 +2,13 @@
 
 Read as they stand: the files that OpenAI released with the InstructGPT paper (an unnamed index column, ``model_type``, ``prompt_type``
 where there is one, ``context``, ``ref_text`` with alternatives joined by ``|``, ``sample``; RealToxicityPrompts with ``toxicity``,
-TruthfulQA with ``question``, ``answer``, ``true``, ``info``), and plain rows ``{"id"?, "completion", "references"}`` of any tool. Columns
-that are not known are kept.
+TruthfulQA with ``question``, ``answer``, ``true``, ``info``), plain rows ``{"id"?, "completion", "references"}`` of any tool, and the
+predictions of SQuAD's and DROP's official scripts (one JSON object, item name to answer). Columns that are not known are kept.
 """
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,11 @@ class Output:
     """The item of the set, where outputs were matched with it."""
 
     @property
+    def key(self) -> str:
+        """What it answers: outputs of several models with the same key are a pair."""
+        return self.item.id if self.item else self.context or self.id
+
+    @property
     def cluster(self) -> str:
         """What intervals resample whole: the passage or dialogue of the matched item, else what was asked, else the item's name."""
         return (self.item.group if self.item else "") or self.context or self.id
@@ -81,6 +86,8 @@ def as_outputs(rows: Iterable[Row | Mapping[str, Any]], by: Sequence[str] = (), 
         DataError: a row cannot be used, or there is none.
     """
     found = [row if isinstance(row, Row) else Row(Where(source, number), row) for number, row in enumerate(rows, start=1)]
+    if len(found) == 1 and _is_predictions(found[0]):
+        found = [Row(found[0].where, {"id": name, "prediction": text}) for name, text in found[0].values.items()]
     if not found:
         raise DataError(f"{source}: no outputs", hint="is the file empty?")
     columns = list(by) or _group_columns(found[0])
@@ -91,20 +98,29 @@ def match_items(outputs: Sequence[Output], items: Sequence[Item]) -> list[Output
     """Give each output its item of the set: by the item's name in ``id``, ``key`` or ``item``, else by the text of the question or prompt.
 
     Raises:
-        DataError: an output belongs to no item.
+        DataError: an output belongs to no item, or its text to several.
     """
-    from dataclasses import replace
-
     by_id = {item.id: item for item in items}
-    by_text = {_squeezed(text): item for item in items for text in (item.fields.get("prompt"), item.fields.get("question")) if text}
+    by_text: dict[str, list[Item]] = {}
+    for item in items:
+        for text in {_squeezed(item.fields[name]) for name in ("prompt", "question") if item.fields.get(name)}:
+            by_text.setdefault(text, []).append(item)
     matched = []
     for output in outputs:
         names = [str(output.row.values[name]) for name in ("id", "key", "item") if name in output.row]
-        item = next((by_id[name] for name in names if name in by_id), None) or by_text.get(_squeezed(output.context))
-        if item is None:
-            raise output.row.problem("id", "belongs to no item of the set", "outputs are matched by id, key, or the text of the prompt")
-        matched.append(replace(output, item=item, references=output.references or item.references))
+        item_of_id = next((by_id[name] for name in names if name in by_id), None)
+        found = [item_of_id] if item_of_id else by_text.get(_squeezed(output.context), [])
+        if len(found) != 1:
+            reason = f"{len(found)} items of the set have this prompt" if found else "belongs to no item of the set"
+            raise output.row.problem("id", reason, "outputs are matched by id or key, else by the text of the prompt or question")
+        matched.append(replace(output, item=found[0], references=output.references or found[0].references))
     return matched
+
+
+def _is_predictions(row: Row) -> bool:
+    """Whether this is one object from item names to answers, as the official scripts of SQuAD and DROP want it."""
+    known = {*TEXT_COLUMNS, *REFERENCE_COLUMNS}
+    return not known & set(row.values) and all(isinstance(text, str) for text in row.values.values())
 
 
 def _squeezed(text: str) -> str:

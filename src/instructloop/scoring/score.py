@@ -127,7 +127,7 @@ def _table_row(
         "unit": measure.unit,
         "better": measure.better,
         "shots": None,
-        "items": len({output.context or output.id for pairs in by_model.values() for output, _ in pairs}),
+        "items": len({output.key for pairs in by_model.values() for output, _ in pairs}),
         "signature": signature,
         "results": dict(results),
         "note": "",
@@ -179,7 +179,7 @@ def _difference(
 def _by_context(marked: Sequence[tuple[Output, Marks]]) -> dict[str, list[tuple[Output, Marks]]]:
     found: dict[str, list[tuple[Output, Marks]]] = {}
     for output, marks in marked:
-        found.setdefault(output.context or output.id, []).append((output, marks))
+        found.setdefault(output.key, []).append((output, marks))
     return found
 
 
@@ -203,12 +203,17 @@ def _as_json(found: Interval, scale: float) -> dict[str, Any]:
     }
 
 
+def _asked(output: Output) -> str:
+    fields = output.item.fields if output.item else {}
+    return output.context or str(fields.get("question") or fields.get("prompt") or "")
+
+
 def _samples(suite: str, variant: str, by_model: Mapping[str, Sequence[tuple[Output, Marks]]], rule: Rule) -> list[dict[str, Any]]:
     """The first contexts with what each model wrote."""
     found: dict[str, dict[str, Any]] = {}
     for model, marked in by_model.items():
         for output, marks in marked:
-            name = output.context or output.id
+            name = output.key
             if name not in found and len(found) == _SHOWN:
                 continue
             sample = found.setdefault(
@@ -217,7 +222,7 @@ def _samples(suite: str, variant: str, by_model: Mapping[str, Sequence[tuple[Out
                     "suite": suite,
                     "variant": variant or "outputs",
                     "id": output.id,
-                    "prompt": output.context[-_TEXT_SHOWN:],
+                    "prompt": _asked(output)[-_TEXT_SHOWN:],
                     "references": list(output.alternatives),
                     "outputs": {},
                 },

@@ -1,5 +1,6 @@
 """What an output of each suite is worth without asking a model, and how exactly: the rules behind ``instructloop score``."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -13,6 +14,7 @@ from instructloop.scoring.ifeval import signature as ifeval_signature
 from instructloop.scoring.outputs import Output
 from instructloop.scoring.phrases import refuses
 from instructloop.scoring.sets import SETS, Item
+from instructloop.scoring.sets_items import Row
 
 Marks: TypeAlias = Mapping[str, float | Sequence[float]]
 """Metric key to the mark of one output, 0..1; several where a metric counts parts of it; absent where it does not apply."""
@@ -97,10 +99,21 @@ def item_of(suite: str, output: Output) -> Item:
     """
     if output.item is not None:
         return output.item
+    row = Row(output.row.where, {name: _decoded(value) for name, value in output.row.values.items()})
     try:
-        return next(iter(SETS[suite].read(iter([output.row]))))
+        return next(iter(SETS[suite].read(iter([row]))))
     except DataError as error:
         raise DataError(error.message, hint=f"the row must hold the fields of {suite}; or add --data with the set's file") from error
+
+
+def _decoded(value: object) -> object:
+    """A list or object that stands as JSON in a CSV cell."""
+    if isinstance(value, str) and value.startswith(("[", "{")):
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value
 
 
 def _ifeval(output: Output) -> Marks:

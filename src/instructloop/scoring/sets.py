@@ -89,11 +89,13 @@ def find_set(name: str, path: str | Path, *, split: str = "") -> Found | None:
         return Found((place,), "")
     files = _data_files(place)
     sets = [file for file in files if not _matches(file, RELEASED_FILES)]
-    suffixes = tuple(f"{stem}[._-]*" for stem in info.names)
-    for patterns, note in [((pattern,), "") for pattern in info.files] + [(suffixes, "")]:
-        matching = [file for file in sets if any(_matches(file, pattern) for pattern in patterns)]
+    for pattern in info.files:
+        matching = [file for file in sets if _matches(file, pattern)]
         if matching:
-            return Found(_chosen(info, name, matching, split), note)
+            return Found(_with_siblings(info, _chosen(info, name, matching, split)), "")
+    matching = [file for file in sets if any(_matches(file, f"{stem}[._-]*") for stem in info.names)]
+    if matching:
+        return Found(_chosen(info, name, matching, split), "")
     for folder in [place, *sorted(part for part in place.rglob("*") if part.is_dir() and _depth(part, place) < _DEPTH)]:
         if folder.name.lower() in info.names:
             if _is_dataset(folder):
@@ -145,23 +147,26 @@ def _matches(file: Path, pattern: str) -> bool:
 
 def _chosen(info: SetInfo, name: str, files: Sequence[Path], split: str) -> tuple[Path, ...]:
     """The files of the first split that there is, or all files where the names say nothing about splits."""
-    nearest = [file for file in files if file.parent == files[0].parent]
-    words = {file: set(re.split(r"[^a-z0-9]+", _plain(file))) for file in nearest}
+    words = {file: set(re.split(r"[^a-z0-9]+", _plain(file))) for file in files}
     for wanted in [split] if split else info.splits:
-        matching = [file for file in nearest if wanted in words[file]]
+        matching = [file for file in files if wanted in words[file]]
         if matching:
-            return tuple(matching)
-    named = [file for file in nearest if words[file] & set(_SPLIT_WORDS)]
-    if split and named:
-        raise DataError(
-            f"{files[0].parent}: no split {split!r} of the set {name}", hint=f"files there: {', '.join(file.name for file in nearest)}"
-        )
+            return tuple(file for file in matching if file.parent == matching[0].parent)
+    nearest = [file for file in files if file.parent == files[0].parent]
+    there = f"{files[0].parent} holds {', '.join(file.name for file in nearest)}"
+    if split and any(words[file] & set(_SPLIT_WORDS) for file in nearest):
+        raise DataError(f"no split {split!r} of the set {name}: {there}", hint="name the file itself")
     if len(nearest) > 1 and not info.many:
-        raise DataError(
-            f"{files[0].parent}: several files may be the set {name}: {', '.join(file.name for file in nearest)}",
-            hint="name the file itself",
-        )
+        raise DataError(f"several files may be the set {name}: {there}", hint="name the file itself")
     return tuple(nearest)
+
+
+def _with_siblings(info: SetInfo, chosen: tuple[Path, ...]) -> tuple[Path, ...]:
+    """A set of many files is known by one of them: all that lie beside it and end in the same way."""
+    if not info.many or len(chosen) > 1:
+        return chosen
+    ending = _plain(chosen[0]).rpartition("_")[2]
+    return tuple(sorted(file for file in chosen[0].parent.iterdir() if _plain(file).endswith(f"_{ending}")))
 
 
 def _rows(info: SetInfo, files: Sequence[Path], split: str) -> Iterator[Row]:

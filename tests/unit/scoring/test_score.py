@@ -236,6 +236,33 @@ def test_outputs_without_references_take_those_of_the_set(tmp_path: Path) -> Non
     assert value(table, "last_number") == 0.5
 
 
+def test_predictions_of_the_official_scripts_are_scored_against_the_set(tmp_path: Path) -> None:
+    questions = [
+        {"id": "q1", "question": "Who?", "answers": [{"text": "Ann"}], "is_impossible": False},
+        {"id": "q2", "question": "When?", "answers": [{"text": "1974"}], "is_impossible": False},
+    ]
+    paragraphs = [
+        {"context": "Ann came in 1974.", "qas": questions},
+        {"context": "Bob came.", "qas": [{**questions[0], "id": "q3", "answers": [{"text": "Bob"}]}]},
+    ]
+    (tmp_path / "dev-v2.0.json").write_text(json.dumps({"data": [{"title": "T", "paragraphs": paragraphs}]}), encoding="utf-8")
+    predictions = tmp_path / "predictions.json"
+    predictions.write_text('{"q1": "Ann", "q2": "in 1974", "q3": "Eve"}', encoding="utf-8")
+    table = score_file("squadv2", predictions, data=str(tmp_path / "dev-v2.0.json"))
+    assert value(table, "f1") == pytest.approx(100 * (1 + 2 / 3 + 0) / 3)
+    result = table["rows"][0]["results"]["outputs"]
+    assert (result["n"], result["clusters"]) == (3, 2)  # two questions share a passage
+    assert [sample["prompt"] for sample in table["samples"]] == ["Who?", "When?", "Who?"]
+    with pytest.raises(DataError, match="2 items of the set have this prompt"):
+        score_rows("squadv2", [{"question": "Who?", "completion": "Ann"}], items=read_set("squadv2", tmp_path))
+
+
+def test_lists_in_cells_of_a_csv_file_are_read(tmp_path: Path) -> None:
+    columns = ["prompt", "instruction_id_list", "kwargs", "response"]
+    rows = [["No commas.", '["punctuation:no_comma"]', "[{}]", text] for text in ("fine", "well, fine")]
+    assert value(score_file("ifeval", released(tmp_path / "s.csv", rows, columns)), "prompt_strict") == 0.5
+
+
 def test_every_rule_belongs_to_a_set() -> None:
     assert set(RULES) <= set(SETS)
     assert set(SETS) - set(RULES) == {"winogender", "crows_pairs", "blimp"}  # these need a model's likelihoods

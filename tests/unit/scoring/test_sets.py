@@ -175,16 +175,14 @@ LAYOUTS: dict[str, list[tuple[str, str]]] = {
     ],
     "logiqa": [("logiqa.jsonl", lines(LETTERED))],
     "mmlu": [
-        ("test/high_school_physics_test.csv", '"What burns?",stone,wood,ice,air,B\n'),
+        ("data/test/abstract_algebra_test.csv", '"What burns?",stone,wood,ice,air,B\n'),
         (
             "mmlu_test.jsonl",
-            lines(
-                [{"question": "What burns?", "subject": "high_school_physics", "choices": ["stone", "wood", "ice", "air"], "answer": "B"}]
-            ),
+            lines([{"question": "What burns?", "subject": "abstract_algebra", "choices": ["stone", "wood", "ice", "air"], "answer": "B"}]),
         ),
         (
             "mmlu/test.jsonl",
-            lines([{"question": "What burns?", "subject": "high_school_physics", "choices": ["stone", "wood", "ice", "air"], "answer": 1}]),
+            lines([{"question": "What burns?", "subject": "abstract_algebra", "choices": ["stone", "wood", "ice", "air"], "answer": 1}]),
         ),
     ],
     "truthfulqa": [
@@ -410,7 +408,7 @@ def test_what_is_not_there_or_not_clear_is_said(tmp_path: Path) -> None:
         find_set("hellaswag", tmp_path / "nowhere")
     for name in ("xsum_a.jsonl", "xsum_b.jsonl"):
         (tmp_path / name).write_text(LAYOUTS["xsum"][0][1], encoding="utf-8")
-    with pytest.raises(DataError, match=r"several files may be the set xsum: xsum_a\.jsonl, xsum_b\.jsonl"):
+    with pytest.raises(DataError, match=r"several files may be the set xsum: .* holds xsum_a\.jsonl, xsum_b\.jsonl"):
         read_set("xsum", tmp_path)
 
 
@@ -420,8 +418,23 @@ def test_the_split_to_be_tested_on_is_taken_unless_another_is_named(tmp_path: Pa
         (tmp_path / f"boolq_{split}.jsonl").write_text(lines(part), encoding="utf-8")
     assert [item.fields["question"] for item in read_set("boolq", tmp_path)] == ["is 3", "is 4"]
     assert len(read_set("boolq", tmp_path, split="train")) == 3
-    with pytest.raises(DataError, match="no split 'test' of the set boolq"):
+    with pytest.raises(DataError, match=r"no split 'test' of the set boolq: .* holds boolq_dev\.jsonl, boolq_train\.jsonl"):
         read_set("boolq", tmp_path, split="test")
+
+
+def test_a_set_of_many_files_is_read_whole_from_the_right_folder(tmp_path: Path) -> None:
+    for split in ("dev", "test", "val"):
+        for subject in ("abstract_algebra", "virology"):
+            written(tmp_path / split / subject, f"{subject}_{split}.csv", f"Which {split}?,a,b,c,d,A\n").rename(
+                tmp_path / split / f"{subject}_{split}.csv"
+            )
+    (tmp_path / "test" / "notes.csv").write_text("x\n", encoding="utf-8")
+    items = read_set("mmlu", tmp_path)
+    assert [(item.fields["subject"], item.fields["question"]) for item in items] == [
+        ("abstract algebra", "Which test?"),
+        ("virology", "Which test?"),
+    ]
+    assert {item.fields["question"] for item in read_set("mmlu", tmp_path, split="dev")} == {"Which dev?"}
 
 
 def test_a_part_is_random_in_the_sets_order_and_the_same_for_the_same_seed(tmp_path: Path) -> None:
