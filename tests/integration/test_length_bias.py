@@ -71,6 +71,16 @@ def test_the_length_alarm_names_a_reward_model_that_likes_length_and_no_other(re
     assert alarm(reward_models[False], tmp_path)["state"] == "ok"
 
 
+def test_the_inspection_holds_out_the_rankings_that_training_held_out(reward_models, tmp_path) -> None:
+    run = reward_models[False]
+    (file,) = inspect(run, InspectionConfig(models="yes"), out=tmp_path / "observatory.json")
+    table = next(one for one in read_json(file)["sections"] if one["name"] == "reward_accuracy")["tables"][0]
+    held_out = read_json(run / "result.json")["held_out"]
+    assert table["rows"][0][1] == held_out["pairs"]
+    assert table["rows"][0][2]["value"] == held_out["accuracy"]
+    assert table["rows"][2][2]["value"] < 0.9  # words alone: no reply of one letter more is a word that training has seen
+
+
 def test_at_equal_length_nothing_is_left_of_a_win_that_was_length(reward_models) -> None:
     random = stream(1, "contest")
     prompts = [Prompt(prompt=f"p{i}") for i in range(300)]

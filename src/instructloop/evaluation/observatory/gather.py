@@ -170,7 +170,8 @@ def _scored(run: RunFiles, cfg: InspectionConfig, answers: Sequence[Answer], rol
         with scorer_of(run.reward_model, cfg.compute) as scorer:
             return list(scorer([one.prompt for one in answers], [one.completion for one in answers]))
     spec: dict[str, Any] = dict(run.config.get("reward") or {})
-    if not spec.get("name") or spec["name"] == "model":
+    gone = spec.get("name") == "model" and not Path((spec.get("args") or {}).get("path", "")).exists()
+    if not spec.get("name") or gone:
         logger.warning("the reward model of %s is not there; answers have no score", run.path)
         return [None] * len(answers)
     found = rewards.build(spec["name"], spec.get("args") or {})(rollouts).scores

@@ -221,6 +221,9 @@ def examine_reward_model(run: RunFiles, cfg: InspectionConfig) -> Findings:
     model = run.model
     if run.stage != "rm" or model is None:
         return Findings()
+    if run.config.get("group_prompt"):
+        logger.warning("%s judges for one group of labelers at a time; its own measurements are shown", run.path)
+        cfg = replace(cfg, models="no")
     findings = _reward_model(model, cfg, run=run)
     answers = ranked_answers(run, cfg)
     if not answers or not wanted(model, cfg):

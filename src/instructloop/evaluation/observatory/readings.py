@@ -9,7 +9,7 @@ from typing import Any
 from instructloop.core.errors import CheckpointError
 from instructloop.core.files import read_json, read_jsonl
 from instructloop.evaluation.observatory.answers import Answer, Look, from_row
-from instructloop.runs import is_run, read_parents
+from instructloop.runs import is_run, read_parents, resolve_model
 
 REFERENCE_STEP = 0
 
@@ -106,9 +106,12 @@ class RunFiles:
     def reward_model(self) -> Path | None:
         """Directory of the learned reward that was maximized; None for another reward, or where it is gone."""
         spec = self.config.get("reward") or {}
-        if spec.get("name") != "model" or (spec.get("args") or {}).get("group"):
+        args = spec.get("args") or {}
+        if spec.get("name") != "model" or args.get("group"):
             return None
-        return self._first(self.parents.get("reward"), (spec.get("args") or {}).get("path"))
+        # An adapter on a shared trunk is no model by itself; the run it comes from published the whole one, too.
+        places = [self._first(place) for place in (self.parents.get("reward"), args.get("path"))]
+        return next((place for place in places if place is not None and (resolve_model(place) / "config.json").exists()), None)
 
     @property
     def reference(self) -> Path | None:
