@@ -147,15 +147,28 @@ def _quac_fields(row: Row, background: str) -> dict[str, Any]:
 
 
 def _numbered_turns(row: Row) -> list[tuple[str, list[str]]]:
+    """Questions and answers that are one text each, the annotators' alternatives run together."""
     questions, answers = _NUMBERED.split(row.text("question")), _POSSIBLE.split(row.text("answer"))
     if questions[1::2] != answers[1::2] or len(questions) < 3:
         raise row.problem("answer", "must answer the questions 'question1: ...' in their order")
-    turns = []
-    for question, answer in zip(questions[2::2], answers[2::2], strict=True):
-        words = answer.split()
-        unanswered = bool(words) and 2 * words.count(_CANNOT_ANSWER) >= len(words)
-        turns.append((question.strip(), [_CANNOT_ANSWER if unanswered else answer.replace(_CANNOT_ANSWER, " ").strip()]))
-    return turns
+    passage = " ".join(row.text("passage", "context", "background").split())
+    pairs = zip(questions[2::2], answers[2::2], strict=True)
+    return [(question.strip(), _spans_of(answer.split(), passage)) for question, answer in pairs]
+
+
+def _spans_of(words: list[str], passage: str) -> list[str]:
+    """Cut a text into stretches of the passage, each as long as possible: every alternative is one. What is none of it stays as it is."""
+    spans: list[str] = []
+    place = 0
+    while place < len(words):
+        end = place + 1
+        while (
+            words[place] != _CANNOT_ANSWER and end < len(words) and " ".join(words[place : end + 1]) in passage
+        ):  # a span may end inside a word
+            end += 1
+        spans.append(" ".join(words[place:end]))
+        place = end
+    return spans
 
 
 def _translations(rows: Iterator[Row]) -> Iterator[Item]:

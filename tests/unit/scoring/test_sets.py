@@ -349,6 +349,18 @@ def test_earlier_questions_on_a_background_are_its_history(tmp_path: Path) -> No
     assert open_question.fields["history"] == (("what happened?", "she married"),)
 
 
+def test_alternatives_that_run_together_are_cut_where_the_passage_does_not_go_on(tmp_path: Path) -> None:
+    row = {
+        "passage": "In 1983 she married Bob, a cook. They had a daughter.",
+        "question": "question1: what happened?\nquestion2: where?",
+        "answer": "possible answers for question1:\nIn 1983 she married Bob, she married Bob, a cook. CANNOTANSWER\npossible answers for question2:\nCANNOTANSWER CANNOTANSWER",
+    }
+    first, second = read_set("quac", written(tmp_path / "x", "quac.jsonl", lines([row])))
+    assert first.references == ("In 1983 she married Bob,", "she married Bob, a cook.", NO_ANSWER_QUAC)
+    assert second.references == (NO_ANSWER_QUAC, NO_ANSWER_QUAC)
+    assert second.fields["history"] == (("what happened?", "In 1983 she married Bob,"),)
+
+
 def test_answers_of_drop_keep_their_spans_apart(tmp_path: Path) -> None:
     (item,) = read_set("drop", written(tmp_path / "x", *LAYOUTS["drop"][0]))
     assert item.fields["answers"] == (("Ann", "Bob"), ("2",), ("1974",))
@@ -472,6 +484,9 @@ def test_the_data_at_hand_has_the_counts_of_the_paper(shared: Path) -> None:
     assert {item.id: (item.fields["first"], item.fields["second"]) for item in sentences} == {
         item.id: (item.fields["first"], item.fields["second"]) for item in pairs
     }
+    dialogues = read_set("quac", data)
+    assert {1 <= len(item.references) <= 7 for item in dialogues} == {True}
+    assert sum(len(item.references) for item in dialogues) / len(dialogues) > 4  # five annotators, some of whom agree
     assert [len(read_set(name, data)) for name in ("blimp", "ifeval", "xstest", "gsm8k", "mmlu", "truthfulqa")] == [
         4020,
         541,
