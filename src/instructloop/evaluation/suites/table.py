@@ -238,6 +238,8 @@ def signature(suite: Suite, metric: Metric) -> str:
         from instructloop.scoring.ifeval import signature as ifeval_signature
 
         return ifeval_signature()
+    if suite.mark_choice is not None:
+        return "highest log-probability per character" if metric.key == "acc_norm" else "highest total log-probability"
     if suite.mode == "choice":
         return "highest mean log-probability per token"
     if suite.mode == "pair":
