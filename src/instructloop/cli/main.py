@@ -122,6 +122,11 @@ VERBS: dict[str, Verb] = {
         "models judged by the small world's gold utility",
         "instructloop miniature evaluate --models sft runs/sft ppo runs/ppo --out runs/gold",
     ),
+    "miniature observe": Verb(
+        "miniature:observe",
+        "gold of what the watches of PPO runs kept, after the fact",
+        "instructloop miniature observe --runs ppo runs/ppo --sft runs/sft --out runs/observed",
+    ),
     "prompts import": Verb(
         "prompts:import_file", "prompts of a file into a project", "instructloop prompts import prompts.jsonl --project my-project"
     ),

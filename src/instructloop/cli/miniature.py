@@ -1,4 +1,4 @@
-"""``instructloop miniature build|label|evaluate``: the small world's stages one by one."""
+"""``instructloop miniature build|label|evaluate|observe``: the small world's stages one by one."""
 
 from pathlib import Path
 
@@ -8,9 +8,11 @@ from instructloop.recipes.stages import (
     MiniatureBuildConfig,
     MiniatureEvaluateConfig,
     MiniatureLabelConfig,
+    MiniatureObserveConfig,
     run_miniature_build,
     run_miniature_evaluate,
     run_miniature_label,
+    run_miniature_observe,
 )
 
 
@@ -30,3 +32,9 @@ def evaluate(arguments: list[str], prog: str) -> None:
     """Judge models by gold."""
     cfg, given = parse_stage(MiniatureEvaluateConfig, arguments, prog)
     print_evaluations(console(), run_miniature_evaluate(cfg, Path(given.out), resume=given.resume))
+
+
+def observe(arguments: list[str], prog: str) -> None:
+    """Gold of what the watches of PPO runs kept."""
+    cfg, given = parse_stage(MiniatureObserveConfig, arguments, prog)
+    print(run_miniature_observe(cfg, Path(given.out), resume=given.resume) / "result.json")
