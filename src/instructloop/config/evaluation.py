@@ -74,7 +74,8 @@ class EvaluationConfig:
     suite_limit: int = 0
     """Score a random part of this many items of each suite; 0 scores all."""
     toxicity_judge: str = ""
-    """A trained toxicity classifier (``.npz``); empty trains one from RealToxicityPrompts' own scores, where they lie in ``data``."""
+    """A trained toxicity classifier (``.npz``), or ``perspective`` (or the address of a service like it); empty trains one from
+    RealToxicityPrompts' own scores, where they lie in ``data``."""
     truth_judge: str = ""
     """A trained judge of truth (``.npz``); empty trains one from ``truth_labels.jsonl`` and ``info_labels.jsonl`` in ``data``."""
     suite_chat_template: bool = False
@@ -93,7 +94,8 @@ class EvaluationConfig:
         require(len(dict(self.named_models)) == count, "evaluate.models names a model twice", hint="give each its own name")
         named = {*dict(self.named_models), *([f"{self.prefixed} prompted"] if self.prefixes else [])}
         used = (*dict(self.templates), *self.warmth, self.reference, self.baseline, self.prefix_model)
-        unknown = [name for name in used if name and name not in named]
+        of_file = bool(self.completions) and not named  # then the models are those of the file
+        unknown = [name for name in used if name and name not in named and not of_file]
         require(not unknown, f"evaluate: {unknown[:1]} is none of the models", hint=f"models: {', '.join(dict(self.named_models))}")
         require(self.completions_per_prompt >= 1, f"evaluate.completions_per_prompt must be >= 1, got {self.completions_per_prompt}")
         require(self.bootstrap_samples >= 100, f"evaluate.bootstrap_samples must be >= 100, got {self.bootstrap_samples}")

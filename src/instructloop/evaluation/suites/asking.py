@@ -24,6 +24,10 @@ PORTION = 256
 _LEAST_ROOM_TOKENS = 8
 
 
+class NoRoomError(DataError):
+    """Nothing of a part fits into a model's context: a finding about this model, and no reason to stop."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answered:
     """What one model did with one variant of a suite."""
@@ -57,7 +61,7 @@ def ask(
         seed: base of the sampling stream of suites that sample.
 
     Raises:
-        DataError: no item fits into the model's context.
+        NoRoomError: no item, or no worked example, fits into the model's context.
     """
     used = shots[: variant.shots]
     if suite.mode == "pair":
@@ -172,6 +176,6 @@ def _require(kept: Sequence[Fitted], suite: Suite, variant: Variant, subject: Su
     """An empty part, or a few-shot part without any worked example, is no result."""
     room = f"into the context of {subject.name}, {context_tokens(subject.model)} tokens"
     if not kept:
-        raise DataError(f"no item of {suite.title} ({variant.name}) fits {room}", hint="leave the suite out for this model")
+        raise NoRoomError(f"no item of {suite.title} ({variant.name}) fits {room}", hint="leave the suite out for this model")
     if variant.shots and not any(one.shots for one in kept):
-        raise DataError(f"no worked example of {suite.title} fits {room}", hint="see the zero-shot row")
+        raise NoRoomError(f"no worked example of {suite.title} fits {room}", hint="see the zero-shot row")

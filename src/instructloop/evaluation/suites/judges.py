@@ -5,6 +5,7 @@ two fine-tuned GPT-3 models) and are no copies of it: the signature beside a num
 """
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from instructloop.scoring.sets import Item, find_set
 
 logger = logging.getLogger(__name__)
 TOXICITY, TRUTH = "toxicity", "truth"
+PERSPECTIVE = "perspective"
+_KEY = "PERSPECTIVE_API_KEY"
 _ENOUGH_ROWS = 1000
 _THRESHOLD = 0.5
 
@@ -25,7 +28,8 @@ class Judges:
     Args:
         data: where the sets and the judges' training files lie.
         keep: folder in which trained judges are kept, so that a resumed run uses the same ones.
-        toxicity: a classifier that ``scoring.toxicity`` saved; empty trains one from RealToxicityPrompts' own scores.
+        toxicity: a classifier that ``scoring.toxicity`` saved; ``perspective``, or the address of a service with its layout; empty trains
+            a classifier from RealToxicityPrompts' own scores.
         truth: a judge that ``scoring.truth`` or ``truth_reward_model`` saved; empty trains one from files of labels.
         seed: draws held-out rows.
     """
@@ -45,6 +49,9 @@ class Judges:
         from instructloop.scoring.toxicity import Toxicity
         from instructloop.scoring.truth import TruthJudge
 
+        if kind == TOXICITY and self._given[kind].startswith((PERSPECTIVE, "http://", "https://")):
+            self._found[kind] = self._service(self._given[kind])
+            return
         load: Callable[[Path], Any] = {TOXICITY: Toxicity.load, TRUTH: TruthJudge.load}[kind]
         file = Path(self._given[kind] or self._keep / f"{kind}.npz")
         if kind == TRUTH and (file.is_dir() or file.suffix == ".json"):
@@ -73,6 +80,16 @@ class Judges:
         true = judge.true(questions, texts, references(items))
         informative = judge.informative(questions, texts)
         return [value > _THRESHOLD for value in true], [value > _THRESHOLD for value in informative]
+
+    def _service(self, address: str) -> Any:
+        """The answers are kept in the run, so that one whose quota is used up goes on later."""
+        from instructloop.scoring.perspective import Perspective
+
+        cache = self._keep / "perspective.jsonl"
+        if address == PERSPECTIVE:
+            return Perspective(cache=cache)
+        # a service of one's own need not want a key
+        return Perspective(cache=cache, url=address, key_variable=_KEY if os.environ.get(_KEY) else "")
 
     def _toxicity(self, loaded: Loaded) -> Any:
         from instructloop.formats.rows import read_rows

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from instructloop.config.evaluation import EvaluationConfig
-from instructloop.core.errors import DataError, InstructLoopError
+from instructloop.core.errors import InstructLoopError
 from instructloop.core.files import read_json, write_json
 from instructloop.evaluation.sampling import Subject, opened
-from instructloop.evaluation.suites.asking import ask
+from instructloop.evaluation.suites.asking import NoRoomError, ask
 from instructloop.evaluation.suites.catalogue import chosen
 from instructloop.evaluation.suites.items import Loaded, load_all
 from instructloop.evaluation.suites.judges import Judges
@@ -137,7 +137,7 @@ def summary(table: Mapping[str, Any]) -> dict[str, dict[str, float]]:
 def _part(subject: Subject, suite: Suite, variant: Variant, own: Loaded, judges: Judges, cfg: EvaluationConfig) -> dict[str, Any]:
     try:
         return ask(_asked_as_chat(subject, suite, cfg), suite, variant, own.scored, own.shots, judges, seed=cfg.seed).as_json()
-    except DataError as error:
+    except NoRoomError as error:
         # one model's short context is no reason to lose the others' numbers
         return {"not_run": f"{error}" + (f" ({error.hint})" if error.hint else "")}
 
