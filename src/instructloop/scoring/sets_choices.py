@@ -19,7 +19,7 @@ _MMLU_FILE = re.compile(r"(?P<subject>.+?)_(?:dev|val|test)\.csv")
 
 def _item(row: Row, number: int, choices: Sequence[str], answer: int, fields: dict[str, Any], group: str = "") -> Item:
     if not 0 <= answer < len(choices):
-        raise row.problem("answer", f"names option {answer + 1} of {len(choices)}")
+        raise row.problem("answer", f"names none of the {len(choices)} options")
     name = next((str(row.values[key]) for key in ("id", "idx", "ind", "guid") if key in row and not isinstance(row.values[key], dict)), "")
     return Item(
         id=name or str(number),

@@ -162,6 +162,13 @@ def test_summaries_and_arithmetic_are_marked() -> None:
     assert (value(solved, "accuracy"), value(solved, "last_number")) == (0.5, 1.0)
 
 
+def test_dialogue_and_number_answers_are_marked_by_the_rules_of_their_sets() -> None:
+    quac = score_rows("quac", [{"completion": "I don't know.", "references": ["CANNOTANSWER", "CANNOTANSWER", "in 1983"]}])
+    assert value(quac, "f1") == 100
+    drop = score_rows("drop", [{"sample": "7.0 yards", "ref_text": "8 yards|7 yards"}, {"sample": "9 yards", "ref_text": "7 yards"}])
+    assert (value(drop, "f1"), value(drop, "exact")) == (50, 50)
+
+
 def test_choices_are_read_from_the_row_by_letter_or_by_name() -> None:
     base = {"question": "What burns?", "choices": {"text": ["stone", "wood"], "label": ["A", "B"]}, "answerKey": "B"}
     answers = ["B", "(b) wood", "Wood burns.", "A", "no idea"]

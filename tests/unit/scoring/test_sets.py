@@ -1,5 +1,6 @@
 """Each set in the layouts in which it is released, stored on the hub and kept as JSON lines gives the same items."""
 
+import csv
 import gzip
 import json
 from collections.abc import Mapping, Sequence
@@ -507,3 +508,73 @@ def test_the_contexts_of_the_released_samples_are_read_as_the_models_saw_them(sh
     assert sum(not item.fields["answerable"] for item in items) == 51
     assert max(len(item.fields["history"]) for item in items) == 15
     assert all(item.fields["question"].strip() and "\n" not in item.fields["question"] for item in items)
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "context", "reference", "fields"),
+    [
+        (
+            "drop",
+            "drop_samples.csv",
+            "Passage: Ann ran.\nQuestion: Who ran?\nAnswer:",
+            "Ann|Ann Lee",
+            {"passage": "Ann ran.", "question": "Who ran?"},
+        ),
+        ("wmt15_fr_en", "fr_to_en_samples.csv", "French: Oui : non !\nEnglish:", "Yes: no!", {"french": "Oui : non !"}),
+        ("tldr", "tldr_samples.csv", "A post.\nTwo lines.\n\nTL;DR:", "Short.", {"post": "A post.\nTwo lines."}),
+        (
+            "quac",
+            "quac_samples.csv",
+            "Title: Ann\n\nBackground: She ran.\n\nQ: Who?\n\nA: Ann\n\nQ: How?\n\nA:",
+            "fast",
+            {"title": "Ann", "background": "She ran.", "question": "How?", "history": (("Who?", "Ann"),)},
+        ),
+    ],
+)
+def test_released_contexts_of_other_sets_are_read_once_each(
+    tmp_path: Path, name: str, file: str, context: str, reference: str, fields: dict[str, Any]
+) -> None:
+    rows = [
+        ["", "model_type", "prompt_type", "context", "ref_text", "sample"],
+        *(["0", model, "few", context, reference, "x"] for model in "ab"),
+    ]
+    with (tmp_path / file).open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    (item,) = read_set(name, tmp_path)
+    assert fields.items() <= dict(item.fields).items()
+    assert item.references == tuple(reference.split("|"))
+    (tmp_path / file).write_text(
+        (tmp_path / file).read_text(encoding="utf-8").replace(context.split(maxsplit=1)[0], "Oddly"), encoding="utf-8"
+    )
+    if name != "tldr":  # whose posts may begin with anything
+        with pytest.raises(DataError, match="field 'context': is not laid out as in the released samples"):
+            read_set(name, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("hellaswag", {"ctx": "a", "endings": ["b", "c"], "label": 7}, "'label': 7 is none of 0, 1"),
+        ("hellaswag", {"ctx": "a", "endings": {"b": 1}, "label": 0}, "'endings': must be a list of texts"),
+        (
+            "openbookqa",
+            {"question_stem": "a", "choices": {"text": ["b"], "label": ["A"]}, "answerKey": "C"},
+            "'answer': names none of the 1 options",
+        ),
+        ("piqa", {"question": "a", "options": "b or c", "answer": "A"}, "'options': must hold options as lines"),
+        ("gsm8k", {"question": "a", "answer": "72"}, "'answer': must end in '#### NUMBER'"),
+        ("ifeval", {"prompt": "a", "instruction_id_list": ["x", "y"], "kwargs": [{}]}, "'kwargs': 1 objects for 2 instructions"),
+        ("xstest", {"prompt": "a", "label": "maybe"}, "'label': 'maybe' is neither safe nor unsafe"),
+        ("winogender", {"occupation": "cook", "participant": "guest", "answer": 0, "sentence": "No pronoun."}, "'sentence': holds none of"),
+        ("realtoxicityprompts", {"prompt": "a", "prompt_toxicity": "high"}, "must be a number, got 'high'"),
+        ("squadv2", {"title": "t", "paragraphs": ["p"]}, "'paragraphs': must be an object, got 'p'"),
+        ("quac", {"passage": "p", "question": "who?", "answer": "Ann"}, "'answer': must answer the questions"),
+        ("boolq", {"passage": 3, "question": "is it", "answer": True}, "'passage': must be a text, got 3"),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said(tmp_path: Path, name: str, row: dict[str, Any], message: str) -> None:
+    file = written(tmp_path / "x", "rows.jsonl", lines([row]))
+    with pytest.raises(DataError) as caught:
+        read_set(name, file)
+    assert message in str(caught.value)
+    assert "rows.jsonl:1" in str(caught.value)

@@ -1,11 +1,13 @@
 """BLEU and ROUGE-L: against the packages' own corpus functions, against hand computation, and their intervals."""
 
 import math
+import sys
 
 import pytest
 
-from instructloop.core.errors import DataError
+from instructloop.core.errors import DataError, MissingExtraError
 from instructloop.core.seeds import stream
+from instructloop.scoring import summaries
 from instructloop.scoring.summaries import SIGNATURE, rouge_l
 from instructloop.scoring.translation import bleu, bleu_interval
 
@@ -81,3 +83,12 @@ def test_rouge_l_is_the_f_measure_of_the_longest_common_subsequence_of_stems() -
     assert "stemmer:porter" in SIGNATURE
     with pytest.raises(DataError, match="no reference"):
         rouge_l("cat", [])
+
+
+@pytest.mark.parametrize("module", ["sacrebleu.metrics.bleu", "rouge_score.rouge_scorer"])
+def test_a_scorer_that_is_not_installed_is_named_with_the_command_that_brings_it(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)  # what Python itself writes for a module that must not be imported
+    summaries._scorer.cache_clear()
+    with pytest.raises(MissingExtraError, match=module.partition(".")[0].replace("_", "-")) as caught:
+        bleu(["a"], ["a"]) if "bleu" in module else rouge_l("a", "a")
+    assert caught.value.hint == "pip install 'instructloop[evaluation]'"
