@@ -90,8 +90,8 @@ def best_of_n(reference: Sequence[Answer], looks: Sequence[Look] = (), *, policy
             if name == "proxy":
                 lower.append([plug_in, found.value])
         rows.append([k, kl, plug_in, *cells])
-    series = [Series(name=f"best of n, {name}", points=points) for name, points in bound.items()]
-    series.append(Series(name="best of n, proxy, at the KL of the samples seen", points=lower))
+    series = [Series(name=f"{name}, best of n", points=points) for name, points in bound.items()]
+    series.append(Series(name="proxy, best of n at the KL of the samples seen (not the bound)", points=lower))
     series += _policy(looks, policy_path)
     return Findings(
         sections=(
@@ -142,7 +142,7 @@ def _policy(looks: Sequence[Look], policy_path: Sequence[tuple[float, float]]) -
             if np.isfinite(table).any(axis=0).all():
                 gains = np.nanmean(table - table[:, :1], axis=0) / scale
                 points = [[look.kl, float(gain)] for look, gain in zip(looks, gains, strict=True) if look.kl is not None]
-                series.append(Series(name=f"policy, {name}", kind="points", points=sorted(points)))
+                series.append(Series(name=f"{name}, policy", kind="points", points=sorted(points)))
     elif policy_path:
-        series.append(Series(name="policy, proxy, on training prompts", kind="points", points=sorted(list(point) for point in policy_path)))
+        series.append(Series(name="proxy, policy on training prompts", kind="points", points=sorted(list(point) for point in policy_path)))
     return series

@@ -237,7 +237,7 @@ def _fit_chart(kl: NDArray[np.float64], target: Curve, fits: Mapping[str, LawFit
     series = [Series(name=target.name, points=measured, kind="points")]
     marks = []
     for name, fit in fits.items():
-        series.append(Series(name=f"law on {name}", points=[[float(d * d), fit.gold(float(d))] for d in grid]))
+        series.append(Series(name=f"fit on {name}", points=[[float(d * d), fit.gold(float(d))] for d in grid]))
         if fit.peak is not None and fit.peak.distance**2 <= float(kl.max()):
             marks.append((fit.peak.distance**2, f"peak by {name}"))
     return Chart(
