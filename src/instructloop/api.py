@@ -159,6 +159,7 @@ def evaluate(
     voter: PathLike | Callable[..., Any] | Any,
     *,
     sampling: Mapping[str, Any] | None = None,
+    allow_seen_prompts: bool = False,
     **settings: Any,
 ) -> dict[str, Any]:
     """Compare models on held-out prompts.
@@ -168,18 +169,25 @@ def evaluate(
         prompts: a file, texts, rows or records.
         voter: a reward-model run, or a function ``(prompts, completions) -> scores`` (higher wins, equal ties).
         sampling: fields of ``SamplingConfig``.
+        allow_seen_prompts: go on although a model was trained on, or selected by, some of the prompts; the table counts them.
         settings: further keywords of ``instructloop.evaluation.evaluate`` (``seed``, ``n``, ``texts``, ``reference``...).
 
     Returns:
         The table: ``wins`` with intervals, ``scores``, ``groups``, ``samples``.
+
+    Raises:
+        ConfigError: prompts are not held out, as far as the models' lineage tells.
     """
     from instructloop.evaluation import RewardModelVoter
     from instructloop.evaluation import evaluate as compare
+    from instructloop.evaluation.disjoint import refuse_seen
 
     judge = RewardModelVoter(os.fspath(voter)) if isinstance(voter, str | os.PathLike) else voter
     settings["sampling"] = from_mapping(SamplingConfig, dict(sampling or {}), where="sampling")
     named = {name: os.fspath(path) for name, path in models.items()}
-    return compare(named, _prompts(prompts), judge, **settings).table
+    asked = _prompts(prompts)
+    seen = refuse_seen(named.values(), [prompt.prompt for prompt in asked], allow=allow_seen_prompts)
+    return {**compare(named, asked, judge, **settings).table, "seen_prompts": seen.as_json()}
 
 
 def sample(model: PathLike, prompts: Rows, *, n: int = 1, seed: int = 0, chat_template: bool = True, **sampling: Any) -> list[list[str]]:

@@ -41,7 +41,10 @@ def test_the_loop_runs_on_lists_and_functions(base: str, tmp_path: Path) -> None
         ptx_tokens=16,
         **small,
     )
-    table = instructloop.evaluate({"sft": sft, "ppo": learned, "ptx": ptx}, prompts, shortness, sampling=TINY, samples=100)
+    models = {"sft": sft, "ppo": learned, "ptx": ptx}
+    with pytest.raises(ConfigError, match="4 of 4 test prompts are not held out"):
+        instructloop.evaluate(models, prompts, shortness, sampling=TINY, samples=100)
+    table = instructloop.evaluate(models, [f"tell {n}" for n in range(4)], shortness, sampling=TINY, samples=100)
     assert table["models"] == ["sft", "ppo", "ptx"]
     assert {row["n"] for row in table["wins"]} == {4}
     assert all(finding.verdict is Verdict.SAME for finding in verify(learned))

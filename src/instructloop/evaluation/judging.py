@@ -74,12 +74,13 @@ def kept_answers(folder: Path) -> Answers | None:
     return Answers(rows, rest["capabilities"], rest["over_long"], rest["reference"])
 
 
-def read_answers(path: str | Path, models: Sequence[str] = ()) -> Answers:
+def read_answers(path: str | Path, models: Sequence[str] = (), *, limit: int = 0) -> Answers:
     """Completions made earlier: ``completions.jsonl`` of an evaluation, or any rows with prompt, model and completion.
 
     Args:
         path: the file.
         models: only these, in this order; empty takes all in order of appearance.
+        limit: only the first n prompts of each set; 0 takes all.
 
     Raises:
         DataError: a row misses a field, or there is no row.
@@ -114,6 +115,12 @@ def read_answers(path: str | Path, models: Sequence[str] = ()) -> Answers:
     rows = [row for name in chosen for row in rows if row["model"] == name]
     if not rows:
         raise DataError(f"{path}: no completions", hint='one row each: {"prompt", "model", "completion"}')
+    if limit:
+        first: dict[str, dict[int, None]] = {}
+        for row in rows:
+            first.setdefault(row["set"], {})[row["prompt_id"]] = None
+        kept = {(kind, place) for kind, own in first.items() for place in list(own)[:limit]}
+        rows = [row for row in rows if (row["set"], row["prompt_id"]) in kept]
     if all(row["set"] for row in rows):  # a file of one further set only
         rows = [{**row, "set": ""} if row["set"] == rows[0]["set"] else row for row in rows]
     return Answers(rows)

@@ -68,7 +68,7 @@ def run_evaluation(
             "a reward model or a judge that votes needs models and prompts",
             hint="--models sft=runs/sft ppo=runs/ppo --prompts FILE, or --completions FILE with what they wrote",
         )
-    made_earlier = read_answers(cfg.completions, [name for name, _ in cfg.named_models]) if cfg.completions else None
+    made_earlier = read_answers(cfg.completions, [name for name, _ in cfg.named_models], limit=cfg.limit) if cfg.completions else None
     sets: dict[str, Sequence[Prompt]] = {}
     if asks and made_earlier is None:
         sets = {MAIN_SET: _prompts(cfg.prompts, cfg.limit), **{name: _prompts(path, cfg.limit) for name, path in cfg.named_sets}}

@@ -42,7 +42,7 @@ def test_a_judge_decides_over_completions_made_earlier(completions: Path, tmp_pa
     votes.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = tmp_path / "out"
     with judge_endpoint(prefers("right")) as endpoint:
-        assert evaluate(endpoint, out, "--completions", str(completions), "--votes", str(votes)) == 0
+        assert evaluate(endpoint, out, "--completions", str(completions), "--votes", str(votes), "--baseline", "sft") == 0
         assert len(endpoint.seen) == 16
     found = table(out)
     assert (found["models"], found["wins"][0]["a"], found["wins"][0]["win_rate"]) == (["sft", "ppo"], "ppo", 1.0)
@@ -136,6 +136,7 @@ def test_completions_of_other_programs_are_numbered_by_prompt_and_draw(tmp_path:
     found = read_answers(file).rows
     assert [(row["model"], row["prompt_id"], row["draw"]) for row in found] == [("a", 0, 0), ("a", 0, 1), ("b", 0, 0), ("b", 1, 0)]
     assert [row["model"] for row in read_answers(file, ["b"]).rows] == ["b", "b"]
+    assert [row["completion"] for row in read_answers(file, limit=1).rows] == ["1", "2", "3"]
     with pytest.raises(ConfigError, match="no completions of 'c'"):
         read_answers(file, ["c"])
     file.write_text('{"prompt": "x", "model": "a"}\n')
