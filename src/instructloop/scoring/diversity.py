@@ -14,6 +14,7 @@ from instructloop.core.seeds import stream
 SELF_BLEU_TEXTS = 100
 """Most hypotheses, and most references each, that ``self_bleu`` looks at."""
 _BLEU_ORDER = 4
+_HASH_BASE, _HASH_MODULUS = 1_000_003, 2**61 - 1
 
 
 def distinct_n(texts: Sequence[str], n: int = 2) -> float:
@@ -43,12 +44,26 @@ def repetition(text: str, n: int = 4) -> float:
 def longest_repeat(text: str) -> int:
     """Words in the longest run that occurs at least twice in the text (the two may overlap)."""
     words = text.split()
-    low, high = 0, max(len(words) - 1, 0)
+    numbers = {word: number for number, word in enumerate(dict.fromkeys(words), start=1)}
+    ids = [numbers[word] for word in words]
+    low, high = 0, max(len(ids) - 1, 0)
     while low < high:  # a text that repeats k words repeats k - 1 words too
         middle = (low + high + 1) // 2
-        grams = list(_grams(words, middle))
-        low, high = (middle, high) if len(set(grams)) < len(grams) else (low, middle - 1)
+        low, high = (middle, high) if _repeats(ids, middle) else (low, middle - 1)
     return low
+
+
+def _repeats(ids: Sequence[int], n: int) -> bool:
+    """Whether a run of n ids occurs twice, by a rolling hash: linear time also where runs are thousands of words long."""
+    first, rolled = pow(_HASH_BASE, n, _HASH_MODULUS), 0
+    seen: set[int] = set()
+    for place, one in enumerate(ids):
+        rolled = (rolled * _HASH_BASE + one - (ids[place - n] * first if place >= n else 0)) % _HASH_MODULUS
+        if place >= n - 1:
+            if rolled in seen:
+                return True
+            seen.add(rolled)
+    return False
 
 
 def truncated(ended: Sequence[bool]) -> float:

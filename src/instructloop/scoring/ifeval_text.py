@@ -7,6 +7,7 @@ that cannot be told is None, never a guess.
 
 import re
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 _LANGUAGE_SEED = 0
@@ -69,7 +70,8 @@ _ABBREVIATIONS = frozenset(
         "dec",
     ]
 )
-_STOP = re.compile(r"""(?P<before>\S*?)(?P<mark>[.!?]+)(?P<close>["')\]}”’*_]*)(?=\s+(?P<next>\S)|\s*$)""")
+_STOP = re.compile(r"""([.!?]+)["')\]}”’*_]*""")
+_OPENS = "\"'([{“‘*_"
 
 _APART = re.compile(r"""\.{2,}|--|[,:](?!\d)|[;@#$%&?!*"“”„‘’«»`—\[\](){}<>]""")
 _QUOTE = re.compile(r"(?<=[^'\s])'(?=\s|$)|(?<!\S)'(?!\s)|'(?=[A-Za-z]\b)(?!(?:[mtsdMTSD])\b)")
@@ -110,11 +112,18 @@ def split_sentences(text: str) -> list[str]:
     or initial never does. Line breaks alone end nothing, as in Punkt.
     """
     pieces, start = [], 0
-    for stop in _STOP.finditer(text):
-        if not _ends(stop):
-            continue
-        pieces.append(text[start : stop.end()])
-        start = stop.end()
+    words = list(re.finditer(r"\S+", text))
+    # one word after the other: a search for stops in the whole text takes quadratic time where a text has no spaces
+    for word, following in pairwise([*words, None]):
+        assert word is not None
+        stops = list(_STOP.finditer(word[0]))
+        if (
+            stops
+            and stops[-1].end() == len(word[0])
+            and _ends(word[0][: stops[-1].start()], stops[-1][1], following[0][0] if following else "")
+        ):
+            pieces.append(text[start : word.end()])
+            start = word.end()
     pieces.append(text[start:])
     return [piece.strip() for piece in pieces if piece.strip()]
 
@@ -124,11 +133,10 @@ _TITLES = frozenset(
 )
 
 
-def _ends(stop: re.Match[str]) -> bool:
-    mark, following = stop["mark"], stop["next"] or ""
+def _ends(before: str, mark: str, following: str) -> bool:
     if mark != "." or not following:
         return "." not in mark or not following or not following.islower()
-    word = stop["before"].lstrip("\"'([{“‘*_").lower()
+    word = before.lstrip(_OPENS).lower()
     if word in _TITLES or (len(word) == 1 and word.isalpha() and word != "i"):
         return False
     if word in _ABBREVIATIONS:

@@ -10,6 +10,8 @@ _PLAIN = str.maketrans({"’": "'", "‘": "'", "“": '"', "”": '"', "–": "
 _REFUSAL_WINDOW_CHARS = 300
 _MIN_RESTATED_WORDS = 5
 _MIN_RESTATED_SHARE = 0.5
+_MOST_WORDS = 200
+"""Of a question and of a first sentence: longer ones are no sentences, and comparing them takes time that grows with both."""
 
 _SOFTLY = r"(?:(?:really|simply|just|unfortunately|regrettably|respectfully|also|therefore|still|definitely|absolutely|strictly) )*"
 _CANNOT = (
@@ -119,9 +121,9 @@ def restates(text: str, prompt: str = "") -> bool:
         return False
     if _ASKED.match(sentences[0].strip()):
         return True
-    asked = _words(_last_question(prompt))
+    asked = _words(_last_question(prompt))[-_MOST_WORDS:]
     # a quoted question is a sentence of its own, and says the same
-    return longest_common_run(asked, _words(sentences[0])) >= max(_MIN_RESTATED_WORDS, _MIN_RESTATED_SHARE * len(asked))
+    return longest_common_run(asked, _words(sentences[0])[:_MOST_WORDS]) >= max(_MIN_RESTATED_WORDS, _MIN_RESTATED_SHARE * len(asked))
 
 
 def bullets(text: str, prompt: str = "") -> int:  # noqa: ARG001
