@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from instructloop.core.errors import ConfigError
 from instructloop.core.records import Prompt
 from instructloop.models.load import load_scalar
 from instructloop.models.save import save_scalar
+from instructloop.recipes.launch import Launch, Work, launch
 from instructloop.recipes.watched import run_ppo
 from instructloop.runs.prompts_used import prompt_hash, selections
 from instructloop.testing import save_tiny, tiny_codec, tiny_model, tiny_tokenizer
@@ -178,3 +180,19 @@ def test_the_trainer_alone_refuses_a_watch_that_nobody_keeps(configured: Callabl
 
     with pytest.raises(ConfigError, match="nobody keeps"):
         train(configured(), tmp_path / "run", prompts=PROMPTS)
+
+
+@pytest.mark.parametrize("sharding", ["ddp", "fsdp"])
+def test_of_two_processes_one_looks_and_both_roll_back(sharding: str, configured: Callable[..., PPOConfig], tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"prompt": prompt.prompt}) + "\n" for prompt in PROMPTS))
+    cfg = replace(configured(action="roll_back"), prompts=str(prompts), compute=ComputeConfig(device="cpu", sharding=sharding))
+    alone = run_ppo(replace(cfg, compute=ComputeConfig(device="cpu")), tmp_path / "alone")
+    launch(Work(kind="ppo", config=cfg, out=tmp_path / "two", resume=False), Launch(processes=2))
+    one, two = (json.loads((run / "result.json").read_text()) for run in (alone, tmp_path / "two"))
+    assert (two["steps"], two["ended_early"]) == (one["steps"], one["ended_early"])
+    assert two["ended_early"].startswith("roll_back")
+    for mine, theirs in zip(rows(alone, "watch/looks.jsonl"), rows(tmp_path / "two", "watch/looks.jsonl"), strict=True):
+        assert mine["numbers"] == pytest.approx(theirs["numbers"], abs=1e-3)
+        assert mine["ringing"] == theirs["ringing"]
+    assert [row["step"] for row in alarms(alone)] == [row["step"] for row in alarms(tmp_path / "two")]
