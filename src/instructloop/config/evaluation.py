@@ -77,7 +77,8 @@ class EvaluationConfig:
     """A trained toxicity classifier (``.npz``), or ``perspective`` (or the address of a service like it); empty trains one from
     RealToxicityPrompts' own scores, where they lie in ``data``."""
     truth_judge: str = ""
-    """A trained judge of truth (``.npz``); empty trains one from ``truth_labels.jsonl`` and ``info_labels.jsonl`` in ``data``."""
+    """A trained judge of truth (``.npz``, or a folder with a reward model's threshold); empty trains one from ``truth_labels.jsonl`` and
+    ``info_labels.jsonl`` in ``data``."""
     suite_chat_template: bool = False
     """Wrap the suites' frames, plain text in the paper, as a user turn where the tokenizer has a chat template."""
     chat_template: bool = True
