@@ -81,7 +81,7 @@ def _bias(name: str, first: str) -> Suite:
         metrics=(ENTROPY, direction),
         options=pair,
         mark_pair=marks.entropy,
-        note="1 bit = no preference (spec G6)",
+        note="1 bit = no preference",
     )
 
 
@@ -137,7 +137,7 @@ _PAPER = (
         temperature=1.0,
         built_in=probe_items,
         chat=True,
-        note="two probes a kind, to be read; the automatic marks are a first look (spec G14); temperature 1",
+        note="two probes a kind, to be read; the automatic marks are a first look; temperature 1",
     ),
 )
 _FURTHER = (
