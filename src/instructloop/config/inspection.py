@@ -33,7 +33,7 @@ class InspectionConfig:
     probes: bool = False
     """Ask the policy and the reference the sycophancy probes."""
     probe_files: tuple[str, ...] = ()
-    """Further sycophancy questions: JSON or JSONL rows ``{"kind", "question", "right", "wrong"}``."""
+    """Further sycophancy questions: JSON or JSONL rows ``{"kind": "fact", "question", "right", "wrong"}`` (see the how-to)."""
     generate_probes: bool = False
     """Let the model answer the probes in words and look for the options, instead of comparing the options' likelihoods (chat models)."""
     bootstrap_samples: int = 1000
