@@ -17,6 +17,7 @@ from instructloop.core.records import Demonstration, Prompt, Text
 from instructloop.formats import write_demonstrations, write_texts
 from instructloop.generation import TorchEngine
 from instructloop.models import ScalarModel, load_causal, load_scalar, save_scalar
+from instructloop.runs.prompts_used import selections
 from instructloop.runs.rundir import RunDir
 from instructloop.testing import ARCHITECTURES, Architecture, save_tiny, tiny_codec, tiny_model, tiny_tokenizer
 from instructloop.training.sft import run_sft
@@ -164,6 +165,8 @@ def test_the_reward_model_selects_the_epoch_and_its_samples_are_kept(base: Calla
     assert len(rows) == 6
     assert (result["selected_step"], result["rm_score"]) == (best["step"], best["sft/rm_score"])
     assert (run / "samples" / f"step-{best['step']:06d}.jsonl").exists()
+    (noted,) = selections(run)
+    assert (noted.what, len(noted.hashes)) == ("epoch by rm_score", result["validation"])
     part = tmp_path / "part"
     die_at(7, lambda: run_sft(cfg, part))
     run_sft(cfg, part, resume=True)

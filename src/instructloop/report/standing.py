@@ -13,6 +13,15 @@ from instructloop.report.numbers import Estimate, estimate, finite, grouped, num
 from instructloop.report.observatory import plain
 from instructloop.report.tell import words
 
+_COHORTS = {
+    "heldout": "Held-out labelers",
+    "held_out": "Held-out labelers",
+    "train": "Training labelers",
+    "training": "Training labelers",
+    "researcher": "Researchers",
+    "simulated": "Simulated labelers",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -46,6 +55,10 @@ class Standing:
     both_bad_pairs: Sequence[tuple[str, str]]
     cohorts: Sequence[Block]
     likert: Block | None
+    others: Sequence[tuple[str, str]] = ()
+    """Win rates with intervals over other labelers too."""
+    note: str = ""
+    """What a reader of the leaderboard must know."""
 
 
 def standing(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, int]) -> Standing:
@@ -53,10 +66,12 @@ def standing(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str,
     warnings, facts = _voter(row)
     both_bad = estimate(_named_share(row.get("both_bad")), share=True)
     return Standing(
-        warnings=warnings,
+        warnings=[*_not_held_out(row), *warnings],
         voter=facts,
         leaderboard=_leaderboard(row, colors),
-        controlled=_controlled(row, colors),
+        controlled=_controlled(row, models, colors),
+        others=_others(row),
+        note=str(row.get("leaderboard_note") or ""),
         both_bad=f"{both_bad.text()} {both_bad.interval()}".strip() + f", {both_bad.count()}" if both_bad else "",
         both_bad_pairs=_both_bad_pairs(row),
         cohorts=_cohorts(row, models, colors),
@@ -93,18 +108,35 @@ def _strength(one: Mapping[str, Any]) -> Estimate | None:
     return Estimate(float(one["strength"]), float(low) if finite(low) else None, float(high) if finite(high) else None)
 
 
-def _controlled(row: Mapping[str, Any], colors: Mapping[str, int]) -> list[Controlled]:
+def _controlled(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, int]) -> list[Controlled]:
+    """In the order of the win rates: the last model against all earlier ones, then the one before it."""
     shown = []
-    for one in row.get("length_controlled") or ():
-        found = estimate(one, share=True)
-        if found is None:
-            continue
-        a, b = str(one.get("a")), str(one.get("b"))
-        raw = win_of(row, a, b)
-        mark = chart.interval_mark(found, low=0, high=1, color=colors.get(a, 0), reference=0.5)
-        slope = number(float(one["slope"])) if finite(one.get("slope")) else ""
-        shown.append(Controlled(Bar(a, found, mark, colors.get(a, 0), verdict(found), b), raw.text() if raw else "", slope))
+    for place in range(len(models) - 1, 0, -1):
+        for b in reversed(models[:place]):
+            a = models[place]
+            one = next((one for one in row.get("length_controlled") or () if {one.get("a"), one.get("b")} == {a, b}), None)
+            found = None if one is None else win_of({"wins": [one]}, a, b)
+            if one is None or found is None:
+                continue
+            raw = win_of(row, a, b)
+            mark = chart.interval_mark(found, low=0, high=1, color=colors.get(a, 0), reference=0.5)
+            slope = number(float(one["slope"])) if finite(one.get("slope")) else ""
+            note = "extrapolated" if one.get("extrapolated") else verdict(found)
+            shown.append(Controlled(Bar(a, found, mark, colors.get(a, 0), note, b), raw.text() if raw else "", slope))
     return shown
+
+
+def _others(row: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What other labelers might have said, where enough of them voted."""
+    found = []
+    for one in row.get("labelers_matter") or ():
+        own, left = estimate(one, share=True), estimate(one.get("without"), share=True)
+        if own is not None:
+            text = f"{own.text()} {own.interval()}, {one.get('labelers', '?')} labelers"
+            if left is not None:
+                text += f"; without {one['without'].get('labeler', 'one of them')} {left.text()} {left.interval()}"
+            found.append((f"{one.get('a')} over {one.get('b')}", text))
+    return found
 
 
 def _both_bad_pairs(row: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -129,7 +161,7 @@ def _cohorts(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str,
                     mark = chart.interval_mark(found, low=0, high=1, color=colors.get(a, 0), reference=0.5)
                     bars.append(Bar(a, found, mark, colors.get(a, 0), verdict(found), b))
         votes = own.get("n_votes")
-        title = {"heldout": "Held-out labelers", "held_out": "Held-out labelers", "train": "Training labelers"}.get(name, words(str(name)))
+        title = _COHORTS.get(str(name), words(str(name)).capitalize())
         if bars:
             blocks.append(Block(title, f"{grouped(int(votes))} votes" if finite(votes) else "", bars))
     return blocks
@@ -168,6 +200,18 @@ def _voter(row: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str]]]:
             facts.append((f"with people: {words(str(name))}", text))
     facts += [(f"{name} verdicts", grouped(int(judge[name]))) for name in ("unreadable", "failed") if finite(judge.get(name))]
     return _warnings(judge, bias, first), facts
+
+
+def _not_held_out(row: Mapping[str, Any]) -> list[str]:
+    """Test prompts that a model was trained on, or chosen by."""
+    seen = row.get("seen_prompts") or {}
+    if not (finite(seen.get("n")) and seen["n"]):
+        return []
+    uses = sorted({str(one["use"]) for one in seen.get("by") or ()})
+    where = f" ({' and '.join(uses)})" if uses else ""
+    return [
+        f"{grouped(int(seen['n']))} of {grouped(int(seen['of']))} test prompts were seen before the test{where}: the models look better than they are."
+    ]
 
 
 def _warnings(judge: Mapping[str, Any], bias: Mapping[str, Any], first: Estimate | None) -> list[str]:

@@ -90,3 +90,10 @@ def test_all_of_it_is_on_the_page(tmp_path: Path) -> None:
         "biased by position",
     ):
         assert text in page
+
+
+def test_prompts_that_were_no_longer_held_out_are_the_first_warning() -> None:
+    seen = {"n": 12, "of": 1000, "by": [{"use": "training", "where": "x", "n": 10}, {"use": "selection", "where": "y", "n": 3}]}
+    (warning,) = shown({"seen_prompts": seen}).warnings
+    assert warning.startswith("12 of 1\u202f000 test prompts were seen before the test (selection and training)")
+    assert shown({"seen_prompts": {"n": 0, "of": 1000, "by": []}}).warnings == []
