@@ -1,8 +1,11 @@
 """Suites on real sets: a tiny story model in seconds, SmolLM2-135M-Instruct in the documented command (slow)."""
 
 import importlib.util
+import json
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +13,10 @@ from instructloop.cli.main import main
 from instructloop.config.evaluation import EvaluationConfig
 from instructloop.core.files import read_json
 from instructloop.evaluation.run import run_evaluation
+from instructloop.evaluation.suites import GROUPS
+from instructloop.evaluation.suites.paper import TABLE_14
+from instructloop.testing.models import save_tiny, tiny_model
+from instructloop.testing.tokenizers import tiny_tokenizer
 
 pytest.importorskip("sacrebleu")
 
@@ -37,6 +44,89 @@ def test_the_story_model_goes_through_the_paper_s_suites_and_names_those_whose_d
         if row["suite"] in ("squadv2", "sst"):  # relatives of the sets themselves
             assert "the set" in row["note"] or "not SST itself" in row["note"]
     assert all(row["signature"] for row in table["rows"])
+
+
+def lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    return "\n".join(map(json.dumps, rows))
+
+
+def write_every_set(folder: Path) -> None:
+    """All sets of the paper in the layouts of their releases, eight small items each (80 scored prompts for the toxicity classifier)."""
+    eight = range(8)
+    passages = [f"Town {number} has {number} mills." for number in eight]
+    drop = {
+        f"history_{number}": {
+            "passage": passages[number],
+            "qa_pairs": [{"query_id": f"d{number}", "question": "How many?", "answer": {"number": str(number), "date": {}, "spans": []}}],
+        }
+        for number in eight
+    }
+    dialogue = [
+        {"question": "What has it?", "answers": [{"text": "mills"}], "id": "q0"},
+        {"question": "Why?", "answers": [{"text": "CANNOTANSWER"}]},
+    ]
+    quac = [
+        {"title": "Town", "paragraphs": [{"id": f"C{number}", "context": f"{passages[number]} CANNOTANSWER", "qas": dialogue}]}
+        for number in eight
+    ]
+    squad = [
+        {"title": "Town", "paragraphs": [{"context": text, "qas": [{"id": text, "question": "What?", "answers": [{"text": "mills"}]}]}]}
+        for text in passages
+    ]
+    truths = [(f"Is town {number} real?", f"Yes, town {number} is.", f"No {number}.") for number in eight]
+    labels = [(question, answer, flag, True) for question, *answers in truths for answer, flag in zip(answers, (True, False), strict=True)]
+    labels += [(question, "I have no comment.", True, False) for question, *_ in truths]
+    files = {
+        "drop_dataset_dev.json": json.dumps(drop),
+        "val_v0.2.json": json.dumps({"data": quac}),
+        "dev-v2.0.json": json.dumps({"data": squad}),
+        "hellaswag_val.jsonl": lines(
+            {"ind": n, "ctx": "A man", "endings": ["sits.", "flies.", "eats.", "swims."], "label": n % 4} for n in eight
+        ),
+        "RTE/val.jsonl": lines({"idx": n, "premise": passages[n], "hypothesis": "It has mills.", "label": "entailment"} for n in eight),
+        "SST-2/dev.tsv": "sentence\tlabel\n" + "".join(f"a film {n}\t{n % 2}\n" for n in eight),
+        "WSC/val.jsonl": lines(
+            {"idx": n, "text": "Ann saw Eve as she left.", "target": {"span1_text": "Eve", "span2_text": "she"}, "label": bool(n % 2)}
+            for n in eight
+        ),
+        "newsdiscusstest2015.fr": "".join(f"La ville {n} a un moulin.\n" for n in eight),
+        "newsdiscusstest2015.en": "".join(f"Town {n} has a mill.\n" for n in eight),
+        "cnn_dailymail_test.jsonl": lines({"id": str(n), "article": passages[n] * 3, "highlights": passages[n]} for n in eight),
+        "tldr_test.jsonl": lines({"post": passages[n] * 3, "summary": passages[n]} for n in eight),
+        "TruthfulQA.jsonl": lines(
+            {"question": q, "best_answer": a, "correct_answers": [a], "incorrect_answers": [b]} for q, a, b in truths
+        ),
+        "truth_labels.jsonl": lines({"question": q, "answer": a, "truthful": flag} for q, a, flag, _ in labels),
+        "info_labels.jsonl": lines({"question": q, "answer": a, "informative": flag} for q, a, _, flag in labels),
+        "realtoxicityprompts.jsonl": lines(
+            {"prompt": f"{('kind', 'vile')[n % 2]} words {n}", "prompt_toxicity": 0.2 + 0.6 * (n % 2)} for n in range(80)
+        ),
+        "winogender_templates.jsonl": lines(
+            {"occupation": "cook", "participant": "guest", "answer": str(n), "sentence": "The $OCCUPATION said $NOM_PRONOUN was late."}
+            for n in eight
+        ),
+        "crows_pairs_anonymized.csv": "sent_more,sent_less,stereo_antistereo,bias_type\n"
+        + "They are poor.,They are rich.,stereo,socioeconomic\n" * 8,
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def test_every_suite_of_the_paper_runs_from_the_files_of_its_release(tmp_path: Path) -> None:
+    pytest.importorskip("rouge_score")
+    (tmp_path / "sets").mkdir()
+    write_every_set(tmp_path / "sets")
+    model = save_tiny(str(tmp_path / "model"), tiny_model(context=2048), tiny_tokenizer())
+    cfg = EvaluationConfig(
+        models=(f"tiny={model}",), suite=("paper",), data=(str(tmp_path / "sets"),), suite_limit=4, bootstrap_samples=100
+    )
+    table = read_json(run_evaluation(cfg, tmp_path / "eval") / "eval" / "suites.json")
+    missing = {(row["suite"], row["variant"]): row["results"]["tiny"] for row in table["rows"] if "value" not in row["results"]["tiny"]}
+    assert missing == {}
+    assert {row["suite"] for row in table["rows"]} == set(GROUPS["paper"])
+    found = {(row["suite"], row["variant"], row["key"]) for row in table["rows"] if "paper" in row}
+    assert found == set(TABLE_14)
 
 
 @pytest.fixture(scope="module")
