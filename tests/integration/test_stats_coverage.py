@@ -20,6 +20,7 @@ from instructloop.stats import (
     pairwise_agreement,
     preference_rate,
     strength_difference,
+    two_way_interval,
     votes,
     win_rate,
 )
@@ -169,6 +170,22 @@ def _weighted_study(random: np.random.Generator, seed: int) -> Bounds:
 WEIGHTED = (0.4 + 4 * 0.6) / 4.8
 
 
+# --- people who differ in taste: 120 prompts, 3 of 20 labelers each; the truth is that of all prompts and all people
+
+
+def _taste_study(random: np.random.Generator, seed: int) -> Bounds:
+    del seed  # a formula
+    prompts, people = np.repeat(np.arange(120), 3), random.permuted(np.tile(np.arange(20), (120, 1)), axis=1)[:, :3].ravel()
+    better = np.clip(0.6 + random.normal(0, 0.15, size=120)[prompts] + random.normal(0, 0.12, size=20)[people], 0.02, 0.98)
+    outcome = (random.random(360) < better).astype(float)
+    return _bounds(two_way_interval(outcome.tolist(), prompts.tolist(), people.tolist()))
+
+
+def _taste_truth() -> float:
+    noise = np.random.default_rng(6).normal(size=(2, 2_000_000))
+    return float(np.clip(0.6 + 0.15 * noise[0] + 0.12 * noise[1], 0.02, 0.98).mean())
+
+
 # --- ratings: a yes/no flag and a 5-point scale, raters right most of the time, some answers missing
 
 
@@ -220,6 +237,7 @@ STUDIES: dict[str, tuple[Study, Callable[[], float]]] = {
     "weighted win rate": (_weighted_study, lambda: WEIGHTED),
     "length-controlled win rate": (_length_study, _length_truth),
     "strength on a leaderboard": (_voted_strength_study, _voted_strength_truth),
+    "win rate with other labelers too": (_taste_study, _taste_truth),
     "strength difference": (_strength_study, lambda: float(THETA[0] - THETA[1])),
     **{name: (_reliability_study(name), lambda name=name: _reliability_truth(name)) for name in COEFFICIENTS},  # type: ignore[misc]
 }

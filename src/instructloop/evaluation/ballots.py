@@ -9,7 +9,17 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
 
-from instructloop.stats import Interval, holm, leaderboard, length_controlled, preference_rate, rate_interval, sign_test
+from instructloop.stats import (
+    Interval,
+    holm,
+    leaderboard,
+    length_controlled,
+    preference_rate,
+    rate_interval,
+    sign_test,
+    two_way_interval,
+)
+from instructloop.stats.two_way import FEWEST
 
 SIGNIFICANT = 0.05
 """Level of the tests by use case, after Holm's correction."""
@@ -107,6 +117,7 @@ class Tally:
             "positions": self.positions(ballots),
             "both_bad": self.both_bad(ballots),
             "cohorts": self.cohorts(ballots),
+            "labelers_matter": self.labelers_matter(ballots),
         }
         return found | {name: value for name, value in optional.items() if value}
 
@@ -231,6 +242,36 @@ class Tally:
                 "wins": self.wins(own),
             }
         return tables
+
+    def labelers_matter(self, ballots: Sequence[Ballot]) -> list[dict[str, Any]]:
+        """``labelers_matter``: per pair the interval over other prompts *and* other labelers, and the labeler without whom the rate moves most."""
+        rows = []
+        for (a, b), own in by_pair(ballots, self.models, self.baseline).items():
+            known = [ballot for ballot in own if ballot.labeler]
+            people = sorted({str(ballot.labeler) for ballot in known})
+            if len(people) < FEWEST:
+                continue
+            found = two_way_interval(
+                [ballot.win_a for ballot in known],
+                [ballot.prompt for ballot in known],
+                [ballot.labeler for ballot in known],
+            )
+            without = {name: self.rate([ballot for ballot in known if ballot.labeler != name]) for name in people}
+            most = max(people, key=lambda name: abs(without[name].value - found.value))
+            left = without[most]
+            rows.append(
+                {
+                    "a": a,
+                    "b": b,
+                    "win_rate": found.value,
+                    "low": found.low,
+                    "high": found.high,
+                    "n": found.n,
+                    "labelers": len(people),
+                    "without": {"labeler": most, "win_rate": left.value, "low": left.low, "high": left.high, "n": left.n},
+                }
+            )
+        return rows
 
 
 def both_ways(a: str, b: str, interval: Interval) -> list[dict[str, Any]]:

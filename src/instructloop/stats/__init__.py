@@ -51,6 +51,7 @@ from instructloop.stats.planner import (
 )
 from instructloop.stats.position import Drift, SameOrder, SideTest, SlotTest, drift, same_order, side_test, slot_test, tie_rates
 from instructloop.stats.reliability import Ratings, Reliability, Resampling, ratings
+from instructloop.stats.two_way import two_way_interval
 from instructloop.stats.winrate import WeightedRecord, outcome, preference_rate, rate, rate_interval, weighted_record, wilson, win_rate
 
 __all__ = [
@@ -131,6 +132,7 @@ __all__ = [
     "strength_difference",
     "tau_b",
     "tie_rates",
+    "two_way_interval",
     "votes",
     "votes_to_flip",
     "weighted_record",

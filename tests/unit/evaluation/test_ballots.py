@@ -146,6 +146,22 @@ def test_cohorts_are_told_apart_and_both_bad_is_counted_in_every_row() -> None:
     assert "cohorts" not in compare_votes(read_votes(given[:2]), samples=100)
 
 
+def test_from_five_labelers_on_the_table_says_what_other_labelers_would_do_to_it() -> None:
+    def votes(labelers: int) -> list[dict[str, Any]]:
+        # everybody prefers the new model but L0, who votes on every prompt too
+        return [
+            {"prompt": f"p{n}", "model_a": "old", "model_b": "new", "winner": "b" if who else "a", "labeler": f"L{who}"}
+            for n in range(6)
+            for who in range(labelers)
+        ]
+
+    row = compare_votes(read_votes(votes(5)), samples=100)["labelers_matter"][0]
+    assert (row["a"], row["win_rate"], row["labelers"]) == ("new", 0.8, 5)
+    assert (row["without"]["labeler"], row["without"]["win_rate"]) == ("L0", 1.0)
+    assert row["low"] < 0.5, "four people against one leave open what people in general think"
+    assert "labelers_matter" not in compare_votes(read_votes(votes(4)), samples=100)
+
+
 def test_length_control_needs_texts_and_is_seen_from_the_later_model() -> None:
     texts = {"completion_a": "short", "completion_b": "a good deal longer"}
     given = [{"prompt": f"p{n}", "model_a": "old", "model_b": "new", "winner": "b" if n else "a", **texts} for n in range(4)]
