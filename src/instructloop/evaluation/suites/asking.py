@@ -21,6 +21,8 @@ from instructloop.scoring.sets import Item
 logger = logging.getLogger(__name__)
 PORTION = 256
 """Prompts answered between two lines of progress."""
+SCORED_PORTION = 2048
+"""Texts scored between two lines of progress."""
 _LEAST_ROOM_TOKENS = 8
 
 
@@ -112,7 +114,7 @@ def _choices(subject: Subject, suite: Suite, variant: Variant, items: Sequence[I
     fitted = _fitted(subject, variant, items, shots, rooms)
     kept = [(item, one, own) for item, one, own in zip(items, fitted, options, strict=True) if one is not None]
     _require([one for _, one, _ in kept], suite, variant, subject)
-    scored = iter(sequence_logprobs(subject, [(one.prompt, " " + option) for _, one, own in kept for option in own]))
+    scored = iter(_scored(subject, suite, variant, [(one.prompt, " " + option) for _, one, own in kept for option in own]))
     rows = []
     for item, one, own in kept:
         found: list[Scored] = [next(scored) for _ in own]
@@ -131,7 +133,7 @@ def _pairs(subject: Subject, suite: Suite, variant: Variant, items: Sequence[Ite
     instruction, separator = variant.frame.instruction, variant.frame.separator
     context = instruction + separator if instruction else ""
     sentences = [suite.options(item) for item in items]
-    scored = sequence_logprobs(subject, [(context, sentence) for own in sentences for sentence in own])
+    scored = _scored(subject, suite, variant, [(context, sentence) for own in sentences for sentence in own])
     rows = []
     for place, (item, own) in enumerate(zip(items, sentences, strict=True)):
         first, second = scored[2 * place], scored[2 * place + 1]
@@ -140,6 +142,15 @@ def _pairs(subject: Subject, suite: Suite, variant: Variant, items: Sequence[Ite
             {**row, "references": list(own), "logprobs": [[round(first.sum, 6), first.tokens], [round(second.sum, 6), second.tokens]]}
         )
     return Answered(rows=rows, shots=0, shortened=sum(one.cut for one in scored), skipped=0)
+
+
+def _scored(subject: Subject, suite: Suite, variant: Variant, pairs: Sequence[tuple[str, str]]) -> list[Scored]:
+    found = list[Scored]()
+    for start in range(0, len(pairs), SCORED_PORTION):
+        found += sequence_logprobs(subject, pairs[start : start + SCORED_PORTION])
+        if len(pairs) > SCORED_PORTION:
+            logger.info("%s, %s: %d of %d texts scored", suite.title, variant.name, len(found), len(pairs))
+    return found
 
 
 def _fitted(subject: Subject, variant: Variant, items: Sequence[Item], shots: Sequence[Item], rooms: Sequence[int]) -> list[Fitted | None]:
