@@ -23,6 +23,7 @@ SMALL = {
     "train rm": ["--max-steps", "1"],
     "train ppo": ["--steps", "1", "--batch-size", "8", "--sampling.max-new-tokens", "6", "--ptx-tokens", "16"],
     "evaluate": ["--sampling.max-new-tokens", "6", "--bootstrap-samples", "100"],
+    "inspect": ["--limit", "4", "--best-of-n", "2"],
     "run": ["--plan"],
     "chat": ["--prompt", "Name a fish.", "--max-new-tokens", "4"],
     "miniature build": ["--sizes", "documents", "60", "heldout_documents", "10", "demonstrations", "20", "train_prompts", "12"],
@@ -99,6 +100,7 @@ def test_the_commands_of_the_readme_run_in_their_order(capsys: pytest.CaptureFix
     assert {"train", "sample", "evaluate", "report", "chat", "lineage", "verify", "export", "doctor"} <= set(printed)
     assert "demonstrations.jsonl" in printed["lineage"]
     assert " 0 of them changed" in printed["verify"]
+    assert "Top-scoring answers, to be read" in printed["inspect"]
     assert Path(printed["report"].strip()).is_file()
     assert {"model.safetensors", "tokenizer.json"} <= {file.name for file in Path("my-model").iterdir()}
 

@@ -88,7 +88,8 @@ def path(run: RunFiles) -> list[tuple[float, float]]:
     if not reward:
         return []
     scale = float(run.result.get("reference_reward_std") or (spread[0][1] if spread else 0.0)) or 1.0
-    start = float(run.result.get("reference_reward_mean", reward[0][1]))
+    known = run.result.get("reference_reward_mean")  # null where the reward is neither shifted nor scaled
+    start = reward[0][1] if known is None else float(known)
     return [(max(kl[step], 0.0), (value - start) / scale) for step, value in reward if step in kl]
 
 

@@ -50,6 +50,12 @@ def test_the_end_of_a_run_is_the_mean_of_its_last_five_iterations(make_run) -> N
     assert (end.kl, end.gain, end.beta) == (8.0, (11.0 - 4.0) / 2.0, 0.1)
 
 
+def test_a_run_whose_reward_is_not_shifted_starts_from_its_first_iteration(make_run) -> None:
+    metrics = [{"step": s, "ppo/kl": 1.0, "ppo/reward": 3.0 + s, "ppo/reward_std": 2.0} for s in (1, 2)]
+    result = {"reference_reward_mean": None, "reference_reward_std": None}
+    assert end_point(RunFiles.read(make_run(metrics=metrics, result=result, config={"beta": 0.1}))).gain == 0.5
+
+
 def test_a_run_that_another_beats_at_less_kl_is_named(make_run) -> None:
     def run(name, beta, kl, reward):
         metrics = [{"step": 1, "ppo/kl": 0.0, "ppo/reward": 0.0}] + [{"step": s, "ppo/kl": kl, "ppo/reward": reward} for s in (2, 3)]
