@@ -169,7 +169,10 @@ def test_selection_publishes_the_iteration_that_the_judges_prefer(configured: Ca
 
 
 def test_a_stop_ends_the_run_at_the_alarm(configured: Callable[..., PPOConfig], tmp_path: Path) -> None:
-    run = run_ppo(configured(action="stop"), tmp_path / "run", prompts=PROMPTS)
+    run = run_ppo(configured(action="stop", measure_kl=False), tmp_path / "run", prompts=PROMPTS)
+    assert all("kl" not in row for row in rows(run, "watch/step-000002.jsonl"))
+    looks, metrics = rows(run, "watch/looks.jsonl"), rows(run, "metrics.jsonl")
+    assert looks[0]["numbers"]["kl"] == metrics[1]["ppo/kl"]  # the rollouts', where the replies' own is not measured
     result = json.loads((run / "result.json").read_text())
     assert result["ended_early"].startswith("stop: ")
     assert result["steps"] == len(rows(run, "metrics.jsonl")) == rows(run, "watch/looks.jsonl")[-1]["step"]

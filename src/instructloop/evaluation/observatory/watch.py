@@ -67,12 +67,9 @@ class Watch:
     ) -> None:
         self.cfg, self.folder, self.steps = cfg, Path(out) / FOLDER, steps
         self._reference_path, self._reward_source = reference, reward
-        self._sampling, self._seed, self._compute, self._chat_template = (
-            sampling,
-            derive(seed, "watch"),
-            compute or ComputeConfig(),
-            chat_template,
-        )
+        self._sampling, self._seed = sampling, derive(seed, "watch")
+        self._compute, self._chat_template = compute or ComputeConfig(), chat_template
+        self._kept: tuple[Prompt, ...] = ()
 
     def __call__(self, *, step: int, model: object, metrics: Mapping[str, float]) -> Judgement:
         """Look at the policy, if it is time to: numbers, alarms that begin, and what to do."""
@@ -141,15 +138,16 @@ class Watch:
     def _codec(self) -> TextCodec:
         return TextCodec(load_tokenizer(self._reference_path), chat_template=self._chat_template, name=self._reference_path)
 
-    @cached_property
-    def _prompts(self) -> tuple[Prompt, ...]:
-        """Selection prompts that leave room for a whole reply."""
-        read = read_prompts(data_file(self.cfg.prompts, "prompts")).records
-        room = context_tokens(self._reference.model) - self._sampling.max_new_tokens
-        kept = keep_prompts(read[: self.cfg.limit or None], self._codec, room)
-        if kept.over_long:
-            logger.warning("watch: %d of %d selection prompts are too long and left out", kept.over_long, len(kept) + kept.over_long)
-        return kept.prompts
+    def _prompts(self, model: PreTrainedModel) -> tuple[Prompt, ...]:
+        """Selection prompts that leave room for a whole reply; read once."""
+        if not self._kept:
+            read = read_prompts(data_file(self.cfg.prompts, "prompts")).records
+            room = context_tokens(model) - self._sampling.max_new_tokens
+            kept = keep_prompts(read[: self.cfg.limit or None], self._codec, room)
+            if kept.over_long:
+                logger.warning("watch: %d of %d selection prompts are too long and left out", kept.over_long, len(kept) + kept.over_long)
+            self._kept = kept.prompts
+        return self._kept
 
     @cached_property
     def _rewards(self) -> tuple[Reward, ...]:
@@ -164,15 +162,15 @@ class Watch:
     def _reference_rows(self) -> list[Row]:
         if not self._file(0).exists():
             if self.cfg.action != "warn" or self.cfg.select:
-                record_selection(self.folder.parent, "iteration by the watch", [prompt.prompt for prompt in self._prompts])
+                asked = [prompt.prompt for prompt in self._prompts(self._reference.model)]
+                record_selection(self.folder.parent, "iteration by the watch", asked)
             self._write_rows(0, self._rows(self._reference.model))
             if not self.cfg.measure_kl:
-                self._prompts  # noqa: B018 - they need the reference's context, which is let go of here
                 del self._reference
         return self._read_rows(0)
 
     def _rows(self, model: PreTrainedModel) -> list[dict[str, Any]]:
-        found = TorchEngine(model, self._codec).generate(self._prompts, n=self.cfg.draws, sampling=self._sampling, seed=self._seed)
+        found = TorchEngine(model, self._codec).generate(self._prompts(model), n=self.cfg.draws, sampling=self._sampling, seed=self._seed)
         scores = [reward(found).scores.tolist() for reward in self._rewards]
         kl = self._kl(found)
         lengths, ended = found.batch.completion_lengths.tolist(), found.ended.tolist()
