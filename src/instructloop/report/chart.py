@@ -12,6 +12,7 @@ WIDTH = 360
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 10, 10, 24
 _UNDER = 14
 """Room below the numbers of the axis for its name, where that is long."""
+_NAME_WIDTH, _NAME_HEIGHT = 55, 11
 _MOST_POINTS = 240
 _SMOOTH_FROM = 40
 COLORS = 8
@@ -112,8 +113,9 @@ def path_chart(series: Sequence[Series], marks: Sequence[Mark], *, title: str, x
         color = f"c{one.color % COLORS}"
         body.append(_line(frame, thinned(_smooth_path(one.points)), f"line {color}", one.label))
         body += [_dot(frame, point, f"small {color}", "") for point in thinned(one.points, 60)]
+    places: list[Point] = []
     for mark in marks:
-        body += _mark(frame, mark, names=names)
+        body += _mark(frame, mark, places if names else None)
     body.append(Markup('<text class="tick halo" x="{}" y="{}">{}</text>').format(_LEFT + 4, _TOP + 4, y_label))
     return _svg(frame, body, title, "; ".join([*([_told(shown)] if shown else []), *(mark.label for mark in marks)]))
 
@@ -183,7 +185,8 @@ def _ends(mark: Mark) -> list[Point]:
     return [(min(xs), min(ys)), (max(xs), max(ys))]
 
 
-def _mark(frame: _Frame, mark: Mark, *, names: bool) -> list[Markup]:
+def _mark(frame: _Frame, mark: Mark, names: list[Point] | None) -> list[Markup]:
+    """Crosses and dot; its name too where ``names`` (the places of earlier ones, to which its own is added) is given."""
     color = f"c{mark.color % COLORS}"
     (left, low), (right, high) = _ends(mark)
     middle = mark.x.value, mark.y.value
@@ -192,11 +195,14 @@ def _mark(frame: _Frame, mark: Mark, *, names: bool) -> list[Markup]:
         body.append(_line(frame, [(left, middle[1]), (right, middle[1])], f"whisker {color}", ""))
         body.append(_line(frame, [(middle[0], low), (middle[0], high)], f"whisker {color}", ""))
     body.append(_dot(frame, middle, color, mark.label))
-    if names:
+    if names is not None:
         to_the_right = frame.x(middle[0]) < WIDTH * 0.7
-        x, y = f"{frame.x(middle[0]) + (8 if to_the_right else -8):.1f}", f"{frame.y(middle[1]) - 6:.1f}"
+        x, y = frame.x(middle[0]) + (8 if to_the_right else -8), frame.y(middle[1]) - 6
+        while any(abs(x - other) < _NAME_WIDTH and abs(y - above) < _NAME_HEIGHT for other, above in names):
+            y += _NAME_HEIGHT
+        names.append((x, y))
         kind = "name halo" if to_the_right else "name halo end"
-        body.append(Markup('<text class="{}" x="{}" y="{}">{}</text>').format(kind, x, y, mark.label.partition(":")[0]))
+        body.append(Markup('<text class="{}" x="{:.1f}" y="{:.1f}">{}</text>').format(kind, x, y, mark.label.partition(":")[0]))
     return body
 
 

@@ -208,13 +208,18 @@ def _by_case(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str,
     last, other = (models[-1], rival(models)) if models else ("", None)
     if other is None:
         return None
-    bars = []
+    bars, corrected = [], False
     for name, own in (row.get("groups") or {}).items():
         if (found := win_of(own, last, other)) is not None:
             mark = chart.interval_mark(found, low=0, high=1, color=colors[last], reference=0.5)
-            bars.append(Bar(words(name), found, mark, colors[last], verdict(found)))
+            tested = next((one for one in own.get("wins", ()) if {one["a"], one["b"]} == {last, other} and "significant" in one), None)
+            corrected = corrected or tested is not None
+            # of many use cases some stand out by chance alone: where a test corrected for their number exists, it decides
+            word = verdict(found) if tested is None or tested["significant"] else "undecided"
+            bars.append(Bar(words(name), found, mark, colors[last], word))
     bars.sort(key=lambda bar: -bar.estimate.value)
-    return Block(f"{last} over {other}, by use case", "", bars) if len(bars) > 1 else None
+    note = "better and worse after correction for the number of use cases (Holm)" if corrected else ""
+    return Block(f"{last} over {other}, by use case", note, bars) if len(bars) > 1 else None
 
 
 def _capabilities(row: Mapping[str, Any], models: Sequence[str], colors: Mapping[str, int]) -> list[Block]:

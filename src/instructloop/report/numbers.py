@@ -8,6 +8,8 @@ from typing import Any, TypeGuard
 MINUS, THIN = "\u2212", "\u202f"
 _VALUE_NAMES = ("value", "mean", "rate", "win_rate", "accuracy")
 _SHARES = ("rate", "win_rate", "accuracy")
+_NOISE = 1e-12
+"""Below this a number is what rounding left of zero."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,9 @@ def finite(value: Any) -> TypeGuard[float]:
 
 def number(value: float, digits: int = 3) -> str:
     """Three significant digits, at most three decimals, a real minus sign, thin spaces between thousands."""
-    if value == 0 or not math.isfinite(value):
-        return "0" if value == 0 else str(value)
     size = abs(value)
+    if size < _NOISE or not math.isfinite(value):
+        return "0" if size < _NOISE else str(value)
     if size < 1e-3:
         mantissa, _, exponent = f"{size:.1e}".partition("e")
         text = f"{mantissa}e{MINUS if exponent.startswith('-') else ''}{int(exponent.lstrip('+-'))}"

@@ -4,7 +4,7 @@ The file says what its figures are called and how they are drawn, so that a new 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from markupsafe import Markup
@@ -16,7 +16,8 @@ from instructloop.report.read import Story
 _ORDER = ("alarm", "warning", "ok", "not measured")
 _SIGNS = {"alarm": "\u25a0", "warning": "\u25b2", "ok": "\u2713", "not measured": "\u25cb"}
 _TOLD = ("prompt", "completion", "note", "score", "text")
-_KNOWN_COLORS = (("gold", 1), ("human", 1), ("people", 1), ("proxy", 3), ("held", 4), ("best-of", 5), ("best of", 5))
+_KNOWN_COLORS = (("gold", 1), ("human", 1), ("people", 1), ("proxy", 3), ("held", 4), ("judge", 4), ("best-of", 5), ("best of", 5))
+_DASHED = ("fit", "bound", "predicted", "perfect")
 _FREE_COLORS = (2, 3, 4, 5, 7, 6, 1, 0)
 
 
@@ -60,7 +61,8 @@ class Drawing:
 
     title: str
     svg: Markup
-    legend: Sequence[tuple[str, int, bool]]
+    legend: Sequence[tuple[str, int, str]]
+    """Label, color, and how it is drawn: ``dot``, ``stroke``, ``dashed`` or ``band``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,8 @@ class FreeTable:
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     note: str
+    common: str = ""
+    """The count behind every estimate, if it is one and the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,13 @@ class ObservatoryView:
     def ringing(self) -> Sequence[AlarmView]:
         """Those that somebody should look at."""
         return [alarm for alarm in self.alarms if alarm.rings]
+
+    @property
+    def quiet(self) -> Sequence[tuple[str, Sequence[AlarmView]]]:
+        """The others: what is in order, and what could not be measured."""
+        groups = [("in order", [one for one in self.alarms if one.state == "ok"])]
+        groups.append(("not measured", [one for one in self.alarms if one.state == "not measured"]))
+        return [(title, alarms) for title, alarms in groups if alarms]
 
 
 def observatories(story: Story) -> list[ObservatoryView]:
@@ -211,19 +222,25 @@ def draw(row: Mapping[str, Any]) -> Drawing | None:
     """A chart of the file; None where it has no point."""
     series = row.get("series") or ()
     colors = series_colors([str(one.get("name") or "") for one in series])
-    layers = []
+    layers: list[chart.Layer] = []
     for one, color in zip(series, colors, strict=True):
         name, kind = str(one.get("name") or ""), str(one.get("kind") or "line")
         points = [_point(point) for point in one.get("points") or () if finite(point[0]) and finite(point[1])]
-        dashed = bool(one.get("dashed", kind == "line" and any(word in name.lower() for word in ("fit", "bound", "predicted", "perfect"))))
+        # a second line of one color is told from the first by its dashes
+        second = any(layer.kind == kind and layer.color == color for layer in layers)
+        dashed = bool(one.get("dashed", kind == "line" and (second or any(word in name.lower() for word in _DASHED))))
         layers.append(chart.Layer(name, kind if kind in {"line", "points", "band"} else "line", points, color, dashed))
     rules = [(float(mark["x"]), str(mark.get("label") or "")) for mark in row.get("marks") or () if finite(mark.get("x"))]
     title = str(row.get("title") or "")
     svg = chart.layer_chart(layers, rules, title=title, x_label=str(row.get("x_label") or ""), y_label=str(row.get("y_label") or ""))
     if not svg:
         return None
-    legend = [(layer.label, layer.color, layer.dashed) for layer in layers if layer.points and layer.label]
+    legend = [(layer.label, layer.color, _swatch(layer)) for layer in layers if layer.points and layer.label]
     return Drawing(title, svg, legend if len(legend) > 1 else [])
+
+
+def _swatch(layer: chart.Layer) -> str:
+    return {"points": "dot", "band": "band"}.get(layer.kind, "dashed" if layer.dashed else "stroke")
 
 
 def _point(values: Sequence[Any]) -> tuple[float, Estimate]:
@@ -232,7 +249,7 @@ def _point(values: Sequence[Any]) -> tuple[float, Estimate]:
 
 
 def series_colors(names: Sequence[str]) -> list[int]:
-    """Gold, proxy and held-out judges have theirs everywhere; ``gold`` and ``gold: fit`` share one, other names take the next free one."""
+    """Gold, proxy and held-out judges have theirs everywhere; ``run: fit`` has that of ``run``, other names take the next free one."""
     found: dict[str, int] = {}
     roots = [_root(name) for name in names]
     for root in roots:
@@ -247,15 +264,19 @@ def series_colors(names: Sequence[str]) -> list[int]:
 
 
 def _root(name: str) -> str:
-    for mark in (",", ":", " ("):
-        name = name.partition(mark)[0]
-    return name.strip().lower().removesuffix(" fit").removesuffix(" points")
+    return name.partition(":")[0].strip().lower().removesuffix(" fit").removesuffix(" points")
 
 
 def free_table(row: Mapping[str, Any]) -> FreeTable:
     """A table of the file."""
     rows = [[_cell(value) for value in cells] for cells in row.get("rows") or ()]
-    return FreeTable(str(row.get("title") or ""), [str(name) for name in row.get("columns") or ()], rows, str(row.get("note") or ""))
+    counts = {cell.count for cells in rows for cell in cells if cell.count}
+    common = counts.pop() if len(counts) == 1 else ""
+    if common:
+        rows = [[replace(cell, count="") for cell in cells] for cells in rows]
+    return FreeTable(
+        str(row.get("title") or ""), [str(name) for name in row.get("columns") or ()], rows, str(row.get("note") or ""), common
+    )
 
 
 def _cell(value: Any) -> Cell:

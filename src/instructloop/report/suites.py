@@ -10,7 +10,7 @@ from instructloop.report.numbers import MINUS, Estimate, bare_percent, estimate,
 from instructloop.report.observatory import plain, told
 from instructloop.report.read import Story
 
-_BETTER = {"higher": "higher is better", "lower": "lower is better", "neither": "neither way is better"}
+_BETTER = {"higher": ("\u2191", "higher is better"), "lower": ("\u2193", "lower is better")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,11 @@ class Row:
     variant: str
     metric: str
     unit: str
-    better: str
+    better: tuple[str, str]
+    """An arrow and its meaning; empty where neither way is better."""
     count: str
-    signature: str
-    note: str
+    marks: Sequence[int]
+    """Footnotes: how the number was computed, and what must be known about the items."""
     results: Sequence[Result]
     paper: Sequence[tuple[str, str]]
 
@@ -81,6 +82,7 @@ class SuitesView:
     """Suites that no model was asked, with the reason."""
     settings: Sequence[tuple[str, str]]
     samples: Sequence[Answered]
+    footnotes: Sequence[str]
     papers: Sequence[tuple[str, Sequence[tuple[str, str]]]]
     """Row title and the paper's figures for it."""
     clear: str
@@ -98,8 +100,9 @@ def _view(stage: str, path: str, table: Mapping[str, Any]) -> SuitesView:
     rows = [(str(row.get("title") or row.get("suite") or ""), row) for row in table.get("rows") or ()]
     asked = [(title, row) for title, row in rows if any("not_run" not in (_of(row, name) or {"not_run": ""}) for name in models)]
     groups, papers = [], []
+    footnotes: list[str] = []
     for title, own in groupby(asked, key=lambda one: one[0]):
-        shown = [_row(row, models) for _, row in own]
+        shown = [_row(row, models, footnotes) for _, row in own]
         groups.append(Group(title, shown))
         papers += [(" · ".join(filter(None, (title, row.variant, row.metric))), row.paper) for row in shown if row.paper]
     missing: dict[str, str] = {}
@@ -118,9 +121,20 @@ def _view(stage: str, path: str, table: Mapping[str, Any]) -> SuitesView:
             (str(key).replace("_", " "), plain(value)) for key, value in (table.get("settings") or {}).items() if value not in ("", None)
         ],
         samples=[_answered(one, models, colors) for one in table.get("samples") or ()],
+        footnotes=footnotes,
         papers=papers,
         clear="the 95 % interval of the paired difference leaves out zero" if paired else "the two 95 % intervals do not touch",
     )
+
+
+def headline(views: Sequence[SuitesView]) -> str:
+    """Who was asked what, in a sentence."""
+    if not views:
+        return ""
+    names = [name for name, _ in views[0].models]
+    titles = [group.title for group in views[0].groups]
+    told = f"{len(titles)} public suites" if len(titles) > 3 else " and ".join(filter(None, (", ".join(titles[:-1]), *titles[-1:])))
+    return f"{', '.join(names) if len(names) < 5 else f'{len(names)} models'} on {told}."
 
 
 def _of(row: Mapping[str, Any], model: str) -> Mapping[str, Any] | None:
@@ -128,7 +142,18 @@ def _of(row: Mapping[str, Any], model: str) -> Mapping[str, Any] | None:
     return found if isinstance(found, Mapping) else None
 
 
-def _row(row: Mapping[str, Any], models: Sequence[str]) -> Row:
+def _marks(row: Mapping[str, Any], footnotes: list[str]) -> list[int]:
+    """Numbers of the footnotes that a row needs; new ones are added."""
+    found = []
+    for text in (str(row.get("signature") or "").replace("|", " | "), str(row.get("note") or "")):
+        if text:
+            if text not in footnotes:
+                footnotes.append(text)
+            found.append(footnotes.index(text) + 1)
+    return found
+
+
+def _row(row: Mapping[str, Any], models: Sequence[str], footnotes: list[str]) -> Row:
     unit, better = str(row.get("unit") or ""), str(row.get("better") or "")
     found = {name: estimate(_of(row, name), share=unit == "share") for name in models}
     counts = list(dict.fromkeys(one.count() for one in found.values() if one is not None))
@@ -151,10 +176,9 @@ def _row(row: Mapping[str, Any], models: Sequence[str]) -> Row:
         variant=variant,
         metric=str(row.get("metric") or ""),
         unit="" if unit in {"share", "points"} else unit,
-        better=_BETTER.get(better, ""),
+        better=_BETTER.get(better, ("", "")),
         count=common or (f"n {row['items']}" if row.get("items") and not counts else ""),
-        signature=str(row.get("signature") or ""),
-        note=str(row.get("note") or ""),
+        marks=_marks(row, footnotes),
         results=results,
         paper=paper,
     )

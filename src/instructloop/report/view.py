@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from instructloop.report import chart, compare, tell
+from instructloop.report import chart, compare, suites, tell
 from instructloop.report.catalog import PANELS, Panel, describe
 from instructloop.report.compare import ComparisonView
 from instructloop.report.costs import CostView, cost_view
@@ -15,7 +15,7 @@ from instructloop.report.marks import Bar, Block, verdict
 from instructloop.report.numbers import Estimate, grouped, number, seconds
 from instructloop.report.observatory import ObservatoryView, observatories
 from instructloop.report.read import StageFiles, Story
-from instructloop.report.suites import SuitesView, suite_tables
+from instructloop.report.suites import SuitesView
 from instructloop.runs.card import Card, model_card
 
 _EVENTS_SHOWN = 40
@@ -125,7 +125,7 @@ def build_page(story: Story) -> Page:
         chapters=chapters,
         comparisons=views,
         frontier=_frontier(story),
-        suites=suite_tables(story),
+        suites=suites.suite_tables(story),
         observatories=observatories(story),
         alarms=[(stage.name, event) for stage in story.stages for event in stage.events if event.get("kind") in {"alarm", "diverged"}],
         samples=samples,
@@ -149,7 +149,7 @@ def _headline(story: Story, view: ComparisonView | None) -> str:
     model, other = names[-1] if names else "", compare.rival(names)
     estimate = _last_against(view, other)
     if view is None or estimate is None:
-        return story.description
+        return story.description or suites.headline(suites.suite_tables(story))
     how = {
         "better": f"{model} beats {other}",
         "worse": f"{model} loses to {other}",

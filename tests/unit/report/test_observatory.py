@@ -26,6 +26,30 @@ def test_alarms_stand_before_warnings_and_what_is_in_order(run: Path) -> None:
     assert [alarm.kind for alarm in view.ringing] == ["length", "hedging"]
 
 
+def test_what_is_in_order_and_what_was_not_measured_stand_apart_and_folded(run: Path) -> None:
+    (view,) = observatories(read_story(run))
+    assert [(title, [alarm.kind for alarm in alarms]) for title, alarms in view.quiet] == [
+        ("in order", ["kl"]),
+        ("not measured", ["unseen"]),
+    ]
+    page = render(run)
+    assert page.index("Hedging grows</h3>") < page.index("<summary>1 in order</summary>") < page.index("Far from the reference</summary>")
+
+
+def test_a_second_line_of_one_color_is_dashed_and_the_legend_says_how_things_are_drawn() -> None:
+    series = [
+        {"name": "best of n, proxy", "kind": "line", "points": [[0, 0], [1, 1]]},
+        {"name": "best of n, proxy, at the KL of the samples seen", "kind": "line", "points": [[0, 0], [1, 2]]},
+        {"name": "policy, proxy", "kind": "points", "points": [[0, 0], [1, 1]]},
+        {"name": "best of n, gold", "kind": "band", "points": [[0, 0, 0, 1], [1, 1, 0, 2]]},
+    ]
+    drawing = draw({"title": "t", "series": series})
+    assert drawing is not None
+    assert [swatch for _, _, swatch in drawing.legend] == ["stroke", "dashed", "dot", "band"]
+    colors = [color for _, color, _ in drawing.legend]
+    assert colors[0] == colors[1] == colors[2] != colors[3]
+
+
 def test_a_share_is_told_in_per_cent_and_other_units_by_name(run: Path) -> None:
     (view,) = observatories(read_story(run))
     length, hedging, distance, unseen = view.alarms
@@ -116,10 +140,17 @@ def test_cells_show_estimates_numbers_words_and_nothing() -> None:
     table = free_table({"columns": ["a", "b", "c", "d"], "rows": [["x", {"value": 0.5, "low": 0.4, "high": 0.6, "n": 9}, 12345, None]]})
     assert [(cell.text, cell.interval, cell.count) for cell in table.rows[0]] == [
         ("x", "", ""),
-        ("0.500", "[0.400, 0.600]", "n 9"),
+        ("0.500", "[0.400, 0.600]", ""),
         ("12\u202f345", "", ""),
         ("", "", ""),
     ]
+    assert table.common == "n 9", "one count behind every estimate is told once"
+
+
+def test_counts_that_differ_stay_in_their_cells() -> None:
+    table = free_table({"columns": ["a", "b"], "rows": [["x", {"value": 1.0, "low": 0.0, "high": 2.0, "n": n}] for n in (3, 4)]})
+    assert [row[1].count for row in table.rows] == ["n 3", "n 4"]
+    assert table.common == ""
 
 
 def test_a_sample_keeps_what_the_page_does_not_know() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from instructloop.core.files import write_json
 from instructloop.report import render
-from instructloop.report.compare import palette
+from instructloop.report.compare import comparisons, palette
+from instructloop.report.read import read_story
 from instructloop.report.standing import Standing, standing
 from instructloop.testing.examinations import people_comparison
 
@@ -30,6 +31,43 @@ def test_a_win_rate_at_equal_length_stands_beside_the_raw_one() -> None:
         "62.0\u202f%",
         "undecided",
     )
+
+
+def test_a_pair_stored_from_the_other_side_is_turned_round() -> None:
+    table = people_comparison()
+    table["length_controlled"] = [
+        {"a": "sft", "b": "ppo", "win_rate": 0.3, "low": 0.2, "high": 0.45, "n": 300, "slope": 0.8, "extrapolated": True}
+    ]
+    (one,) = shown(table).controlled
+    assert (one.bar.label, one.bar.estimate.text(), one.bar.estimate.interval(), one.bar.note) == (
+        "ppo",
+        "70.0\u202f%",
+        "[55.0, 80.0]",
+        "extrapolated",
+    )
+
+
+def test_the_labeler_whose_votes_move_a_win_rate_most_is_told_by_code() -> None:
+    table = people_comparison()
+    without = {"labeler": "L07", "win_rate": 0.57, "low": 0.5, "high": 0.64, "n": 250}
+    table["labelers_matter"] = [
+        {"a": "ppo", "b": "sft", "win_rate": 0.62, "low": 0.52, "high": 0.71, "n": 300, "labelers": 9, "without": without}
+    ]
+    assert shown(table).others == [("ppo over sft", "62.0\u202f% [52.0, 71.0], 9 labelers; without L07 57.0\u202f% [50.0, 64.0]")]
+
+
+def test_by_use_case_a_corrected_test_decides_where_there_is_one(tmp_path: Path) -> None:
+    win = {"a": "ppo", "b": "sft", "win_rate": 0.8, "low": 0.6, "high": 0.95, "n": 20, "clusters": 20, "ties": 0}
+    groups = {
+        "chat": {"wins": [{**win, "significant": False}]},
+        "open_qa": {"wins": [{**win, "significant": True}]},
+    }
+    write_json(tmp_path / "config.json", {"schema_version": 1, "stage": "evaluate", "config": {}})
+    write_json(tmp_path / "eval/people.json", {**people_comparison(), "groups": groups})
+    (view,) = comparisons(read_story(tmp_path))
+    assert view.by_case is not None
+    assert {bar.label: bar.note for bar in view.by_case.bars} == {"chat": "undecided", "open qa": "better"}
+    assert "Holm" in view.by_case.note
 
 
 def test_the_leaderboard_is_ordered_by_strength() -> None:

@@ -13,6 +13,7 @@ from instructloop.testing.examinations import suites_table
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
+    write_json(tmp_path / "status.json", {"status": "done", "seconds": 3.0})
     write_json(tmp_path / "config.json", {"schema_version": 1, "stage": "evaluate", "config": {}})
     write_json(tmp_path / "eval/suites.json", suites_table())
     return tmp_path
@@ -63,6 +64,15 @@ def test_n_signature_and_the_paper_s_figures_are_on_the_page(run: Path) -> None:
     page = render(run)
     for text in ("n 100 from 61", "squad-v2 official normalization", "GPT 175B", "69.75", "19.1\u202f%", "4 shots", "not run"):
         assert text in page
+
+
+def test_what_computed_a_number_is_a_footnote_told_once(view: SuitesView) -> None:
+    assert view.footnotes == ["squad-v2 official normalization, best of the references", "local classifier 3a91"]
+    assert [list(row.marks) for group in view.groups for row in group.rows] == [[1], [], [2], [], []]
+
+
+def test_a_run_of_suites_alone_says_in_its_headline_who_was_asked_what(run: Path) -> None:
+    assert '<p class="headline">base, sft, ppo, ppo-ptx on 4 public suites.</p>' in render(run)
 
 
 def test_a_row_that_is_empty_does_not_break_the_page(tmp_path: Path) -> None:
