@@ -71,7 +71,7 @@ def test_votes_of_simulated_people_come_back_with_cohorts_and_agreement(tmp_path
     said = ask_people(run, project, overlap=4, rate=True, seed=5)
     assert said["queues"] == {"eval": {"models": ["strong", "weak"], "tasks": 23}}
     assert said["same_text"] == 1
-    assert said["ratings"] == {"queue": "eval: ratings", "tasks": 24}
+    assert said["ratings"] == {"queue": "eval ratings", "tasks": 24}
     _work(project)
     table = collect_votes(run, project)
     assert table == json.loads((run / "eval/people.json").read_text())
@@ -109,7 +109,7 @@ def test_each_model_stands_left_equally_often_and_labelers_see_no_model_name(tmp
 
 def test_three_models_get_a_queue_for_each_pair_and_a_baseline_leaves_only_its_own(tmp_path: Path, project: Path) -> None:
     run = _evaluation(tmp_path / "three", ("weak", "middle", "strong"), prompts=4)
-    assert len(ask_people(run, project, queue="all")["queues"]) == 3
+    assert list(ask_people(run, project, queue="all")["queues"]) == ["all 1", "all 2", "all 3"], "labelers see the name: no model in it"
     said = ask_people(run, project, queue="some", baseline="middle")
     assert sorted(tuple(queue["models"]) for queue in said["queues"].values()) == [("strong", "middle"), ("weak", "middle")]
     _work(project)

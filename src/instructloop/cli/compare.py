@@ -19,7 +19,7 @@ class AskArguments:
     project: str = ""
     """Project folder (instructloop init) whose labelers vote."""
     queue: str = ""
-    """Name of the comparison queue; the run directory's name by default. More than two models get one queue a pair."""
+    """Name of the comparison queue, which labelers see; the run directory's name by default. More than two models get one numbered queue a pair."""
     overlap: int = 3
     """Labelers who vote on each pair of completions."""
     baseline: str = ""

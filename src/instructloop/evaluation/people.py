@@ -50,8 +50,8 @@ def ask_people(
 ) -> dict[str, Any]:
     """Put the first completion of each prompt and model into blind comparisons; nothing trains on the answers.
 
-    Every pair of models gets a queue of its own, ``<queue>`` for two models and ``<queue>: b or a`` for more; sides are balanced and drawn
-    from ``seed``. Prompts on which both models wrote the same text are not asked about; they are counted in ``same_text``.
+    Every pair of models gets a queue of its own: ``<queue>`` for two models, ``<queue> 1``, ``<queue> 2``, ... for more. Labelers see the
+    queue's name, so it names no model. Sides are balanced and drawn from ``seed``. Prompts on which both models wrote the same text are not asked about; they are counted in ``same_text``.
 
     Args:
         run: directory of a finished ``evaluate`` run.
@@ -60,7 +60,7 @@ def ask_people(
         overlap: labelers who vote on each pair.
         baseline: ask only about pairs with this model; by default the run's own baseline, if it has one.
         limit: the first so many prompts, in the run's order; 0 = all.
-        rate: also ask for an overall quality of 1 to 7 and the flags of every completion, in the queue ``<queue>: ratings``.
+        rate: also ask for an overall quality of 1 to 7 and the flags of every completion, in the queue ``<queue> ratings``.
         seed: of the sides.
 
     Returns:
@@ -99,11 +99,11 @@ def ask_people(
             )
         sampling = {**config.get("sampling", {}), "seed": config.get("seed", 0), "completions": hash_file(place / "completions.jsonl")}
         queues, same = {}, 0
-        for a, b in pairs:
+        for number, (a, b) in enumerate(pairs, start=1):
             items = [_item(identifier, [first[one, a], first[one, b]], sampling) for one, identifier in usable]
             asked = [item for item in items if len({drawn.text for drawn in item.completions}) == 2]
             same += len(items) - len(asked)
-            title = name if len(pairs) == 1 else f"{name}: {a} or {b}"
+            title = name if len(pairs) == 1 else f"{name} {number}"
             if not asked:
                 logger.warning("%s and %s wrote the same to every prompt: nothing to ask", a, b)
                 continue
@@ -114,7 +114,7 @@ def ask_people(
             raise ConfigError("all models wrote the same to every prompt", hint="there is nothing to compare")
         ratings: dict[str, Any] = {}
         if rate:
-            title = f"{name}: ratings"
+            title = f"{name} ratings"
             items = [_item(identifier, [first[one, model] for model in models], sampling) for one, identifier in usable]
             tasks = ask_for_ratings(db, queue=title, models=[weights[model] for model in models], items=items, overlap=overlap)
             ratings = {"queue": title, "tasks": tasks}
