@@ -30,8 +30,9 @@ def _judge(judge: Mapping[str, Any]) -> Lines:
         lines.append(("agreement with people", f"{_figure(people['agreement'])}, {people['unmatched']} votes on other pairs"))
         if people["people"]:
             lines.append(("people with each other", _figure(people["people"])))
-    counts = f"{judge['pairs']} pairs, {judge['asks']['now']} questions now, {judge['asks']['from_journal']} answered before"
-    lines.append(("asked", f"{counts}, {judge['unreadable']} unreadable, {judge['failed']} failed"))
+    about = f"{judge['pairs']} pairs" if "pairs" in judge else f"{judge['marks']} answers"
+    lost = f", {judge['unreadable']} unreadable, {judge['failed']} failed" if "unreadable" in judge else ""
+    lines.append(("asked", f"{about}, {judge['asks']['now']} questions now, {judge['asks']['from_journal']} answered before{lost}"))
     tokens = judge["tokens"]
     cost = f", {judge['cost']:.4f} at the given prices" if judge.get("cost") is not None else ""
     lines.append(("tokens", f"{tokens['prompt']} prompt, {tokens['completion']} completion{cost}"))

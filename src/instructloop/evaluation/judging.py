@@ -126,7 +126,7 @@ def read_answers(path: str | Path, models: Sequence[str] = (), *, limit: int = 0
     return Answers(rows)
 
 
-def add_agreement(
+def describe_judge(
     tables: Mapping[str, dict[str, Any]],
     voters: Mapping[str, AnyVoter],
     votes: Sequence[Vote],
@@ -135,8 +135,14 @@ def add_agreement(
     samples: int,
     seed: int,
 ) -> None:
-    """Put the judge's agreement with people into its table."""
+    """Name the judge in its table, and say how far it agrees with people."""
     judge = voters.get(JUDGE)
     if isinstance(judge, PairJudge):
         main = [row for row in answers.rows if not row["set"]]
-        tables[JUDGE]["judge"]["agreement_with_people"] = agreement_with_people(judge, votes, main, samples=samples, seed=seed)
+        agreement = agreement_with_people(judge, votes, main, samples=samples, seed=seed) if votes else None
+        tables[JUDGE]["judge"]["agreement_with_people"] = agreement
+    elif isinstance(judge, MarkJudge):
+        tables[JUDGE]["judge"] = judge.report()
+    else:
+        return
+    tables[JUDGE]["voter"] = f"judge {tables[JUDGE]['judge']['name']}"

@@ -15,7 +15,7 @@ from instructloop.evaluation.capabilities import Probe
 from instructloop.evaluation.comparison import compare_votes
 from instructloop.evaluation.disjoint import Seen, refuse_seen
 from instructloop.evaluation.evaluate import MAIN_SET, Answers, answer, vote_on
-from instructloop.evaluation.judging import add_agreement, judge_parents, keep_answers, kept_answers, lasting, open_voter, read_answers
+from instructloop.evaluation.judging import describe_judge, judge_parents, keep_answers, kept_answers, lasting, open_voter, read_answers
 from instructloop.evaluation.sampling import Candidate
 from instructloop.evaluation.suites.run import data_parents, run_suites, summary
 from instructloop.evaluation.voters import AnyVoter, RewardModelVoter
@@ -89,7 +89,7 @@ def run_evaluation(
             given |= open_voter(cfg, run.path)
             settings: dict[str, Any] = {"samples": cfg.bootstrap_samples, "seed": cfg.seed}
             done = vote_on(answers, given, sets=sets or None, baseline=cfg.baseline, shown=cfg.samples_shown, **settings)
-            add_agreement(done.tables, given, votes, answers, **settings)
+            describe_judge(done.tables, given, votes, answers, **settings)
             tables |= {name: {**table, "seen_prompts": seen.as_json()} for name, table in done.tables.items()}
             rows += done.rows
             for name, verdicts in done.verdicts.items():

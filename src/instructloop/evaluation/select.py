@@ -20,7 +20,7 @@ from instructloop.core.records import Prompt, PromptContent
 from instructloop.evaluation.comparison import compare_votes
 from instructloop.evaluation.disjoint import TRAINING, refuse_seen
 from instructloop.evaluation.evaluate import answer, vote_on
-from instructloop.evaluation.judging import judge_parents, keep_answers, kept_answers, lasting, open_voter
+from instructloop.evaluation.judging import describe_judge, judge_parents, keep_answers, kept_answers, lasting, open_voter
 from instructloop.evaluation.voters import AnyVoter, RewardModelVoter
 from instructloop.evaluation.votes import Vote, read_votes
 from instructloop.formats import read_prompts
@@ -132,6 +132,7 @@ def _table(
         )
         keep_answers(run, answers)
     done = vote_on(answers, voters, sets={"": prompts}, **settings)
+    describe_judge(done.tables, voters, (), answers, samples=cfg.bootstrap_samples, seed=cfg.seed)
     return next(iter(voters)), done.table
 
 

@@ -106,6 +106,7 @@ def test_a_judge_that_gives_marks_makes_mean_scores(completions: Path, tmp_path:
         assert evaluate(endpoint, tmp_path / "out", "--completions", str(completions), "--judge.mode", "score") == 0
         assert len(endpoint.seen) == 16
     found = table(tmp_path / "out")
+    assert (found["voter"], found["judge"]["marks"], found["judge"]["tokens"]["prompt"]) == ("judge judge-1", 16, 1600)
     assert {name: score["mean"] for name, score in found["scores"].items()} == {"sft": 2.0, "ppo": 6.0}
     assert found["wins"][0]["win_rate"] == 1.0
 

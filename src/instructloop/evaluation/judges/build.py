@@ -49,8 +49,9 @@ def open_judge(
         settings["weights"] = hash_tree(place)
     if isinstance(backend, EndpointJudge):
         settings.pop("reading")
+    prices = (cfg.price_prompt, cfg.price_completion)
     if kind == "score":
-        return MarkJudge(asking, settings=settings, template=template)
+        return MarkJudge(asking, settings=settings, template=template, prices=prices)
     return PairJudge(
         asking,
         settings=settings,
@@ -58,7 +59,7 @@ def open_judge(
         position_margin=cfg.position_margin,
         consistency_min=cfg.consistency_min,
         accept_biased=accept_biased,
-        prices=(cfg.price_prompt, cfg.price_completion),
+        prices=prices,
         samples=samples,
         seed=seed,
     )

@@ -22,10 +22,19 @@ class MarkJudge:
         asking: the model and the journal.
         settings: what else answers depend on (temperature...), for the keys.
         template: the judge's instructions.
+        prices: of a million prompt tokens and of a million completion tokens; zeros count tokens only.
     """
 
-    def __init__(self, asking: Asking, *, settings: Mapping[str, Any] | None = None, template: Template = SCORES) -> None:
-        self._asking, self._template = asking, template
+    def __init__(
+        self,
+        asking: Asking,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        template: Template = SCORES,
+        prices: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        self._asking, self._template, self._prices = asking, template, prices
+        self._marked = 0
         self._settings = {**(settings or {}), "judge": asking.backend.name, "template": template.sha256}
 
     def judge(self, prompts: Sequence[Prompt], completions: Sequence[str], /) -> list[Judged]:
@@ -50,7 +59,20 @@ class MarkJudge:
             chances = reading.probabilities
             score = sum(float(mark) * share for mark, share in chances.items()) if chances else float(reading.value)
             judged.append(Judged(score=score, parts={"mark": score}))
+        self._marked += len(judged)
         return judged
+
+    def report(self) -> dict[str, Any]:
+        """Whom was asked, and what it cost: the layout of ``judge`` in a comparison's table, without what only pairs have."""
+        spent = self._asking.spent
+        return {
+            "name": self._asking.backend.name,
+            "marks": self._marked,
+            "template": {"source": self._template.source, "sha256": self._template.sha256},
+            "asks": {"now": spent.asked, "from_journal": spent.kept},
+            "tokens": {"prompt": spent.prompt_tokens, "completion": spent.completion_tokens},
+            "cost": spent.cost(*self._prices),
+        }
 
     def _ask(self, prompt: Prompt, completion: str) -> Ask:
         texts = {"prompt": prompt_text(prompt.prompt), "completion": completion}
