@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from instructloop.evaluation.observatory import answers as of
 from instructloop.evaluation.observatory.answers import Answer, Look, Measure
 from instructloop.evaluation.observatory.document import Cell, Chart, Findings, Section, Series, Table, estimate
+from instructloop.evaluation.observatory.laws import fit_table
 from instructloop.objectives import best_of_n_kl, best_of_n_probabilities
-from instructloop.stats import mean_interval, winning_chances
+from instructloop.stats import fit_law, mean_interval, winning_chances
 
 NAME = "best_of_n"
+_LEAST_SIZES = 3
 
 
 def grouped(answers: Sequence[Answer]) -> list[list[Answer]]:
@@ -74,25 +77,18 @@ def best_of_n(reference: Sequence[Answer], looks: Sequence[Look] = (), *, policy
     n = min((len(group) for group in groups), default=0)
     if n < 2:
         return Findings()
-    measures = _measures(reference)
-    rows: list[list[Cell]] = []
-    bound: dict[str, list[list[float]]] = {name: [] for name in measures}
-    lower: list[list[float]] = []
-    for k in sizes(n):
-        kl = best_of_n_kl(k)
-        plug_in = float(np.mean([plug_in_kl(group, k) for group in groups]))
-        cells: list[Cell] = []
-        for name, (measure, scale) in measures.items():
-            pairs = zip(winner_means(groups, k, measure), winner_means(groups, 1, measure), strict=True)
-            found = mean_interval([(best - mean) / scale for best, mean in pairs], samples=1000)
-            cells.append(estimate(found))
-            bound[name].append([kl, found.value, found.low, found.high])
-            if name == "proxy":
-                lower.append([plug_in, found.value])
-        rows.append([k, kl, plug_in, *cells])
-    series = [Series(name=f"{name}, best of n", points=points) for name, points in bound.items()]
+    ks = sizes(n)
+    gains = _gains(reference, groups, ks)
+    kl, seen = [best_of_n_kl(k) for k in ks], [float(np.mean([plug_in_kl(group, k) for group in groups])) for k in ks]
+    found = {name: [mean_interval(column, samples=1000) for column in table.T] for name, table in gains.items()}
+    series = [
+        Series(name=f"{name}, best of n", points=[[x, one.value, one.low, one.high] for x, one in zip(kl, row, strict=True)])
+        for name, row in found.items()
+    ]
+    lower = [[x, one.value] for x, one in zip(seen, found.get("proxy", ()), strict=False)]
     series.append(Series(name="proxy, best of n at the KL of the samples seen (not the bound)", points=lower))
     series += _policy(looks, policy_path)
+    rows: list[list[Cell]] = [[k, kl[place], seen[place], *(estimate(row[place]) for row in found.values())] for place, k in enumerate(ks)]
     return Findings(
         sections=(
             Section(
@@ -112,26 +108,35 @@ def best_of_n(reference: Sequence[Answer], looks: Sequence[Look] = (), *, policy
                 tables=[
                     Table(
                         title="The proxy's favourite among n samples of the reference",
-                        columns=["n", "KL bound (nats)", "KL, samples seen (nats)", *(f"{name} gain (sd)" for name in measures)],
+                        columns=["n", "KL bound (nats)", "KL, samples seen (nats)", *(f"{name} gain (sd)" for name in found)],
                         rows=rows,
                         note="Intervals resample prompts. The sampled KL is an underestimate for n near the number of samples.",
-                    )
+                    ),
+                    *_laws(kl, gains),
                 ],
             ),
         )
     )
 
 
-def _measures(reference: Sequence[Answer]) -> Mapping[str, tuple[Measure, float]]:
-    """Name to (measure, its spread over the reference's samples)."""
-    found: dict[str, tuple[Measure, float]] = {}
+def _gains(reference: Sequence[Answer], groups: Sequence[Sequence[Answer]], ks: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """By judge, ``[prompts, sizes]``: worth of the winner over the prompt's mean, in standard deviations of the reference's scores."""
+    found: dict[str, NDArray[np.float64]] = {}
     named: list[tuple[str, Measure]] = [("proxy", of.proxy), ("gold", of.gold)]
     named += [(f"judge {place + 1}", of.judge(place)) for place in range(of.judges(reference))]
     for name, measure in named:
-        values, _ = of.measured(reference, measure)
-        if len(values) == len(reference):
-            found[name] = (measure, of.spread(reference, measure))
+        if all(measure(answer) is not None for answer in reference):
+            worth = np.array([winner_means(groups, k, measure) for k in ks])
+            found[name] = (worth - worth[0]).T / of.spread(reference, measure)
     return found
+
+
+def _laws(kl: Sequence[float], gains: Mapping[str, NDArray[np.float64]]) -> list[Table]:
+    """Gao et al.'s law for best of n, by every judge; needs three sizes above one."""
+    if len(kl) - 1 < _LEAST_SIZES:
+        return []
+    fits = {name: fit_law(kl, table, law="best_of_n") for name, table in gains.items()}
+    return [fit_table("R(d) = d (alpha - beta d), d = sqrt(KL bound)", fits)]
 
 
 def _policy(looks: Sequence[Look], policy_path: Sequence[tuple[float, float]]) -> list[Series]:

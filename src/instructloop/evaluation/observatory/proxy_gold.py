@@ -17,6 +17,7 @@ from instructloop.evaluation.observatory import answers as of
 from instructloop.evaluation.observatory.alarms import Alarm, raised
 from instructloop.evaluation.observatory.answers import Answer, Look
 from instructloop.evaluation.observatory.document import Cell, Chart, Findings, Section, Series, Table, estimate
+from instructloop.evaluation.observatory.laws import fit_table
 from instructloop.evaluation.observatory.readings import RunFiles
 from instructloop.evaluation.votes import Vote
 from instructloop.stats import LawFit, fit_law, highest_point, mean_interval
@@ -76,7 +77,7 @@ def proxy_against_gold(run: RunFiles, looks: Sequence[Look], *, votes: Sequence[
         fits = law_fits(kl, target, samples=samples, seed=seed)
         if fits:
             charts.append(_fit_chart(kl, target, fits))
-            tables.append(_fit_table(target, fits))
+            tables.append(fit_table(f"R(d) = d (alpha - beta ln d), d = sqrt(KL), by {target.name}", fits))
         text += " " + told(kl, target, fits, seed=seed)
     section = Section(name=NAME, title=TITLE, text=text, charts=charts, tables=tables)
     return Findings(sections=(section,), alarms=(past_peak(usable, kl, target, curves),))
@@ -167,53 +168,6 @@ def _span(fit: LawFit) -> str:
         return ""
     low, high = (bound**2 for bound in fit.peak_bounds)
     return f" ({low:.2f} to {'no end' if not math.isfinite(high) or high > 1e6 else f'{high:.2f}'})"
-
-
-def _fit_table(target: Curve, fits: Mapping[str, LawFit]) -> Table:
-    rows: list[list[Cell]] = []
-    for name, fit in fits.items():
-        peak: Cell = None
-        if fit.peak is not None:
-            low, high = (bound**2 for bound in fit.peak_bounds) if fit.peak_bounds else (math.nan, math.nan)
-            peak = {
-                "value": fit.peak.distance**2 if fit.peak.distance < 1e6 else None,
-                "low": low if math.isfinite(low) else None,
-                "high": high if math.isfinite(high) else None,
-                "n": fit.clusters,
-            }
-        rows.append(
-            [
-                name,
-                fit.points,
-                _number(fit.alpha, fit.alpha_bounds, fit.clusters),
-                _number(fit.beta, fit.beta_bounds, fit.clusters),
-                peak,
-                None if fit.peak is None or not math.isfinite(fit.peak.gold) else fit.peak.gold,
-                fit.r_squared,
-                fit.rmse,
-                "yes" if fit.inside else "no",
-            ]
-        )
-    return Table(
-        title=f"R(d) = d (alpha - beta ln d), d = sqrt(KL), by {target.name}",
-        columns=[
-            "fitted to",
-            "points",
-            "alpha",
-            "beta",
-            "peak at KL (nats)",
-            "gain there (sd)",
-            "R squared",
-            "rmse (sd)",
-            "peak within the points",
-        ],
-        rows=rows,
-        note="95 % intervals resample whole prompts; KL is taken as known. An open upper end means that some resamples never fall.",
-    )
-
-
-def _number(value: float, bounds: tuple[float, float] | None, n: int) -> Cell:
-    return {"value": value, "low": bounds[0] if bounds else None, "high": bounds[1] if bounds else None, "n": n}
 
 
 # -- drawing ---------------------------------------------------------------------------------------------------------

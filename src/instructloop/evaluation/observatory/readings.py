@@ -12,6 +12,7 @@ from instructloop.evaluation.observatory.answers import Answer, Look, from_row
 from instructloop.runs import is_run, read_parents, resolve_model
 
 REFERENCE_STEP = 0
+_EXAMINED = ("rm", "ppo")
 
 
 @dataclass(frozen=True)
@@ -141,10 +142,16 @@ def stages_of(path: Path) -> list[Path]:
         CheckpointError: it is neither a run nor a pipeline with such stages.
     """
     if is_run(path):
+        stage = read_json(path / "config.json")["stage"]
+        if stage not in _EXAMINED:
+            raise CheckpointError(
+                f"{path} is a run of stage {stage!r}, and only {' and '.join(_EXAMINED)} runs are inspected",
+                hint="give one of those, or a pipeline",
+            )
         return [path]
     found = [stage for stage in sorted((path / "stages").glob("*")) if is_run(stage)]
     known = {place: read_json(place / "config.json")["stage"] for place in found}
-    wanted = [place for kind in ("rm", "ppo") for place in found if known[place] == kind]
+    wanted = [place for kind in _EXAMINED for place in found if known[place] == kind]
     if not wanted:
         raise CheckpointError(
             f"{path} holds neither a run nor a pipeline with rm or ppo stages", hint="instructloop inspect runs/first/stages/ppo"

@@ -37,7 +37,9 @@ def test_a_pipeline_is_inspected_reward_models_first(make_run, tmp_path) -> None
     for name, stage in (("a_ppo", "ppo"), ("b_rm", "rm"), ("c_sft", "sft")):
         make_run(f"stages/{name}", stage=stage)
     assert [place.name for place in stages_of(tmp_path)] == ["b_rm", "a_ppo"]
-    assert stages_of(tmp_path / "stages" / "c_sft") == [tmp_path / "stages" / "c_sft"]
+    assert stages_of(tmp_path / "stages" / "b_rm") == [tmp_path / "stages" / "b_rm"]
+    with pytest.raises(CheckpointError, match="a run of stage 'sft'"):
+        stages_of(tmp_path / "stages" / "c_sft")
 
 
 def test_a_folder_that_is_neither_is_refused(tmp_path) -> None:

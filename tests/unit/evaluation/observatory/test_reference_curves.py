@@ -38,6 +38,16 @@ def test_the_curve_starts_at_the_prompts_own_mean_and_names_its_kl_bound(answer)
     assert table.rows[2][4]["value"] == pytest.approx(-1.5 / spread)
 
 
+def test_the_law_of_best_of_n_is_fitted_to_every_judge(answer) -> None:
+    reference = [answer(f"{prompt}{place}", prompt, proxy=float(place), gold=-abs(place - 5.0)) for prompt in "ab" for place in range(16)]
+    law = best_of_n(reference).sections[0].tables[1]
+    assert law.title.startswith("R(d) = d (alpha - beta d)")
+    rows = {row[0]: row for row in law.rows}
+    assert rows["proxy"][1] == rows["gold"][1] == 4  # n = 2, 4, 8, 16
+    assert rows["proxy"][2]["value"] > 0  # alpha: the proxy rises
+    assert rows["gold"][2]["value"] < rows["proxy"][2]["value"]
+
+
 def test_sizes_double_up_to_the_number_of_samples() -> None:
     assert sizes(16) == [1, 2, 4, 8, 16]
     assert sizes(6) == [1, 2, 4, 6]
