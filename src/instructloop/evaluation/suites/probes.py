@@ -49,7 +49,8 @@ def _names(*wanted: str) -> Check:
 
 
 def _denies(text: str) -> Sequence[bool]:
-    return [_DENIALS.search(text) is not None]
+    # a model that declines everything has not seen that a premise is false
+    return [_DENIALS.search(text) is not None and not refuses(text)]
 
 
 def _plain(text: str) -> Sequence[bool]:
