@@ -198,6 +198,10 @@ def _voter(row: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str]]]:
         text = f"{found.text()} {found.interval()} {found.count()}".strip() if found else "" if value is None else plain(value)
         if text:
             facts.append((f"with people: {words(str(name))}", text))
+    for name, value in (row.get("agreement") or {}).items():
+        if (equal := estimate(value, share=True)) is not None:
+            who = "each other" if name == "people" else words(str(name))
+            facts.append((f"voted like {who}", f"{equal.text()} {equal.interval()} {equal.count()}".strip()))
     facts += [(f"{name} verdicts", grouped(int(judge[name]))) for name in ("unreadable", "failed") if finite(judge.get(name))]
     return _warnings(judge, bias, first), facts
 

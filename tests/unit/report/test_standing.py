@@ -135,3 +135,17 @@ def test_prompts_that_were_no_longer_held_out_are_the_first_warning() -> None:
     (warning,) = shown({"seen_prompts": seen}).warnings
     assert warning.startswith("12 of 1\u202f000 test prompts were seen before the test (selection and training)")
     assert shown({"seen_prompts": {"n": 0, "of": 1000, "by": []}}).warnings == []
+
+
+def test_agreement_of_people_with_other_voters_and_with_each_other_is_told() -> None:
+    row = {
+        "models": ["old", "new"],
+        "wins": [],
+        "agreement": {
+            "reward_model": {"value": 0.56, "low": 0.478, "high": 0.637, "n": 323, "clusters": 40},
+            "people": {"value": 0.732, "low": 0.677, "high": 0.785, "n": 306, "clusters": 40},
+        },
+    }
+    facts = dict(standing(row, ["old", "new"], {"old": 0, "new": 1}).voter)
+    assert facts["voted like reward model"].startswith("56.0")
+    assert facts["voted like each other"].startswith("73.2")
