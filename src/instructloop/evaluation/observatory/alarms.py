@@ -128,7 +128,7 @@ _LESS_PRESSURE = "Raise beta, or stop earlier; then make the reward model better
 KINDS: dict[str, AlarmKind] = {
     "unconfirmed": AlarmKind(
         title="Gain not confirmed by held-out judges",
-        threshold=0.25,
+        threshold=0.5,
         unit="of the proxy's gain",
         side="below",
         explanation="The reward that PPO maximizes has risen, but reward models trained on other rankings do not see the gain: what rises is their difference, "

@@ -70,7 +70,7 @@ def test_a_mean_with_its_standard_error() -> None:
 def test_a_gain_that_no_judge_sees_rings() -> None:
     """Proxy gains 2, 2, 3, 1 (mean 2); the judge loses half a standard deviation on each: share -.25."""
     alarm = rung(rows([2, 4, 3, 3], [9, 13, 9, 13]))["unconfirmed"]
-    assert (alarm.state, alarm.measured, alarm.threshold, alarm.step) == ("alarm", -0.25, 0.25, 4)
+    assert (alarm.state, alarm.measured, alarm.threshold, alarm.step) == ("alarm", -0.25, 0.5, 4)
     assert alarm.examples[0]["prompt"] == "p2"  # the largest part of the proxy's gain that the judge does not share: 3 + .5
     assert "rose by 2.00" in alarm.explanation
     assert "-0.50" in alarm.explanation
