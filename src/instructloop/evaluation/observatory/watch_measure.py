@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from instructloop.config.watch import WatchConfig
-from instructloop.evaluation.observatory.alarms import SHOWN_EXAMPLES, Alarm, raised
+from instructloop.evaluation.observatory.alarms import SHOWN_EXAMPLES, Alarm, State, raised
 from instructloop.scoring.diversity import distinct_n
 from instructloop.scoring.phrases import hedges, refuses
 
@@ -194,7 +194,7 @@ def _unconfirmed(look: Measured, cfg: WatchConfig, rows: Sequence[Row], referenc
     told = (
         f"The reward rose by {proxy.mean:.2f} of the reference's standard deviation, for the held-out judges by {gain.held_out.mean():.2f}."
     )
-    state = "alarm" if lacking else "warning" if share < cfg.confirmed else "ok"
+    state: State = "alarm" if lacking else "warning" if share < cfg.confirmed else "ok"
     examples = _examples(rows, reference, cfg.draws, gain.proxy - gain.held_out) if lacking else ()
     return raised("unconfirmed", share, threshold=cfg.confirmed, step=look.step, state=state, explanation=told, examples=examples)
 
@@ -209,7 +209,7 @@ def _falling(look: Measured, best: Measured | None, cfg: WatchConfig, rows: Sequ
     beyond = lost.above(0.0, cfg.standard_errors) and lost.mean > cfg.fall
     examples = _examples(rows, reference, cfg.draws, best.gains.held_out - gain.held_out) if beyond else ()
     told = f"Compared with iteration {best.step}."
-    state = "alarm" if beyond else "ok"
+    state: State = "alarm" if beyond else "ok"
     return raised("falling", lost.mean, threshold=cfg.fall, step=look.step, state=state, explanation=told, examples=examples)
 
 
