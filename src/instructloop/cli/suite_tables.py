@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+_IN_ONE_LINE = 4
 _DIGITS = {"points": 2, "share": 3, "bits": 3, "nats": 3}
 
 
@@ -17,7 +18,10 @@ def print_suites(out: Console, table: Mapping[str, Any]) -> None:
     out.print(
         "\n[bold]Public suites, 95 % intervals over contexts; below a number its difference to the first model[/bold]", soft_wrap=True
     )
-    shown = Table("suite", "asked", "metric", "n", *(escape(model) for model in models), box=box.SIMPLE_HEAD)
+    shown = Table("suite", "metric", "n", box=box.SIMPLE_HEAD)
+    for model in models:
+        # few models: numbers stay in one line, and names of suites wrap; many: the interval goes below
+        shown.add_column(escape(model), no_wrap=len(models) <= _IN_ONE_LINE)
     missing: dict[str, list[str]] = {}
     for row in table["rows"]:
         results = row["results"]
@@ -29,9 +33,8 @@ def print_suites(out: Console, table: Mapping[str, Any]) -> None:
                 missing[reason].append(row["title"])
             continue
         asked = f"{row['variant']}, {row['shots']}" if row["shots"] else row["variant"]
-        shown.add_row(
-            escape(row["title"]), escape(asked), escape(row["metric"]), str(ran[0]["n"]), *(_cell(row, model) for model in models)
-        )
+        name = f"{escape(row['title'])}\n[dim]{escape(asked)}[/dim]"
+        shown.add_row(name, escape(row["metric"]), str(ran[0]["n"]), *(_cell(row, model) for model in models))
     out.print(shown)
     for title, signature in _signatures(table).items():
         out.print(f"  {escape(title)}: {escape(signature)}", style="dim", soft_wrap=True)

@@ -168,9 +168,26 @@ def test_differences_pair_the_items_that_both_models_answered() -> None:
     (row,) = table["rows"]
     assert row["results"]["base"]["value"] == pytest.approx(50.0)
     assert row["results"]["ppo"]["value"] == pytest.approx(200 / 3)
-    # both lose a quarter on items 1 and 2: the interval of the difference has no width, although the models' own are wide
-    assert row["differences"]["ppo"] == {"value": -25.0, "low": -25.0, "high": -25.0, "n": 2, "clusters": 2}
+    difference = row["differences"]["ppo"]
+    assert (difference["value"], difference["n"], difference["clusters"]) == (-25.0, 2, 2)
+    # nothing varies: what two contexts leave open is Wilson's bound of a share never seen, z^2 / (n + z^2) = 3.8415 / 5.8415
+    assert difference["low"] == pytest.approx(-25 - 65.763, abs=1e-2)
+    assert difference["high"] == pytest.approx(-25 + 65.763, abs=1e-2)
     assert row["paper"]["GPT 175B"] == 27.53
+
+
+def test_a_small_loss_on_every_item_stands_out_although_the_models_own_intervals_overlap() -> None:
+    suite = SUITES["drop"]
+    before = {str(number): (number % 10) / 10 + 0.05 for number in range(60)}
+    after = {name: value - (0.04 if int(name) % 2 else 0.05) for name, value in before.items()}
+    cells = {("drop", "zero-shot", "base"): cell(before), ("drop", "zero-shot", "ppo"): cell(after)}
+    loaded = Loaded(scored=tuple(Item(id=name, fields={}) for name in before))
+    (row,) = build_table([suite], {"drop": loaded}, cells, ["base", "ppo"], settings={}, variants={"drop": suite.variants[:1]})["rows"]
+    base, ppo, difference = row["results"]["base"], row["results"]["ppo"], row["differences"]["ppo"]
+    assert base["low"] < ppo["high"]
+    assert difference["value"] == pytest.approx(-4.5)
+    # a mean of 60 values -4 and -5 has a standard error of 0.5 / sqrt(60)
+    assert difference["high"] - difference["low"] == pytest.approx(2 * 1.96 * 0.5 / math.sqrt(60), rel=0.15)
 
 
 def test_a_single_context_gives_no_interval() -> None:

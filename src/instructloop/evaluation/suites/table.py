@@ -4,6 +4,7 @@ A difference to the first model is taken item by item over what both answered, w
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from instructloop.evaluation.suites.items import Loaded
 from instructloop.evaluation.suites.paper import TABLE_14
 from instructloop.evaluation.suites.suite import Metric, Suite, Variant
-from instructloop.stats import Interval, mean_interval, rate_interval
+from instructloop.stats import Interval, mean_interval, rate_interval, wilson
 
 SCHEMA_VERSION = 1
 _PROMPT_SHOWN = 1500
@@ -161,7 +162,12 @@ def _difference(first: Cell, second: Cell, metric: Metric, samples: int, seed: i
             clusters.append(two["cluster"])
     if not values:
         return {"not_run": "no item has this number for both"}
-    return _as_json(mean_interval(values, clusters, samples=samples, seed=seed), metric.scale)
+    found = mean_interval(values, clusters, samples=samples, seed=seed)
+    if found.low == found.high:
+        # nothing varies, which resampling takes for certainty: contexts not seen may differ by up to 1 in at most this share (Wilson)
+        unseen = wilson(0, found.clusters)[1]
+        found = replace(found, low=max(found.value - unseen, -1.0), high=min(found.value + unseen, 1.0))
+    return _as_json(found, metric.scale)
 
 
 def _mean(mark: float | list[float] | None) -> float | None:
