@@ -37,7 +37,7 @@ class Sample:
 class AlarmView:
     """One alarm: what was measured, against what, and what to do."""
 
-    kind: str
+    anchor: str
     title: str
     state: str
     sign: str
@@ -105,7 +105,6 @@ class ObservatoryView:
 
     stage: str
     path: str
-    anchor: str
     summary: str
     alarms: Sequence[AlarmView]
     sections: Sequence[SectionView]
@@ -128,10 +127,11 @@ def observatories(story: Story) -> list[ObservatoryView]:
     found: list[ObservatoryView] = []
     for owner, path, row in story.tables("observatory"):
         prefix = f"observatory-{len(found) + 1}"
-        alarms = sorted((_alarm(one) for one in row.get("alarms") or ()), key=lambda one: _ORDER.index(one.state))
+        given = enumerate(row.get("alarms") or (), start=1)
+        alarms = sorted((alarm_view(one, f"{prefix}-alarm-{place}") for place, one in given), key=lambda one: _ORDER.index(one.state))
         sections = [_section(one, f"{prefix}-{place}") for place, one in enumerate(row.get("sections") or (), start=1)]
         stage = owner or str(row.get("stage") or story.title)
-        found.append(ObservatoryView(stage, path, prefix, _summary(alarms), alarms, sections))
+        found.append(ObservatoryView(stage, path, _summary(alarms), alarms, sections))
     return found
 
 
@@ -149,12 +149,13 @@ def _summary(alarms: Sequence[AlarmView]) -> str:
     return ", ".join(parts)
 
 
-def _alarm(row: Mapping[str, Any]) -> AlarmView:
+def alarm_view(row: Mapping[str, Any], anchor: str) -> AlarmView:
+    """An alarm of the file, or of an event that carries one."""
     state = str(row.get("state"))
     state = state if state in _ORDER else "not measured"
     unit = str(row.get("unit") or "")
     return AlarmView(
-        kind=str(row.get("kind") or ""),
+        anchor=anchor,
         title=str(row.get("title") or row.get("kind") or "alarm"),
         state=state,
         sign=_SIGNS[state],

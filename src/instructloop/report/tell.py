@@ -124,7 +124,7 @@ _SENTENCES: Mapping[str, Callable[[Story, StageFiles], str]] = {
     "label": _label,
 }
 
-_NOT_FACTS = frozenset({"schema_version", "stage", "loss", "accuracy", "lr", "grad_norm", "wins"})
+_NOT_FACTS = frozenset({"schema_version", "stage", "loss", "accuracy", "lr", "grad_norm", "wins", "tokens", "flops"})
 
 
 def facts(stage: StageFiles) -> list[Fact]:

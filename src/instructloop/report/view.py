@@ -13,7 +13,7 @@ from instructloop.report.compare import ComparisonView
 from instructloop.report.costs import CostView, cost_view
 from instructloop.report.marks import Bar, Block, verdict
 from instructloop.report.numbers import Estimate, grouped, number, seconds
-from instructloop.report.observatory import ObservatoryView, observatories
+from instructloop.report.observatory import AlarmView, ObservatoryView, alarm_view, observatories
 from instructloop.report.read import StageFiles, Story
 from instructloop.report.suites import SuitesView
 from instructloop.runs.card import Card, model_card
@@ -93,7 +93,8 @@ class Page:
     frontier: Curve | None
     suites: Sequence[SuitesView]
     observatories: Sequence[ObservatoryView]
-    alarms: Sequence[tuple[str, Mapping[str, Any]]]
+    alarms: Sequence[tuple[str, Mapping[str, Any], AlarmView]]
+    """Stage, event, and what the event says of the alarm, for those that rang while a stage ran."""
     samples: Sequence[Mapping[str, Any]]
     sample_models: Sequence[tuple[str, int]]
     use_cases: Sequence[str]
@@ -127,7 +128,12 @@ def build_page(story: Story) -> Page:
         frontier=_frontier(story),
         suites=suites.suite_tables(story),
         observatories=observatories(story),
-        alarms=[(stage.name, event) for stage in story.stages for event in stage.events if event.get("kind") in {"alarm", "diverged"}],
+        alarms=[
+            (stage.name, event, alarm_view(event, ""))
+            for stage in story.stages
+            for event in stage.events
+            if event.get("kind") in {"alarm", "diverged"}
+        ],
         samples=samples,
         sample_models=first.models if first else (),
         use_cases=cases,

@@ -97,7 +97,7 @@ def stage_row(name: str, kind: str, run: Path, seconds: float = 0.0) -> Row:
         "kind": kind,
         "seconds": seconds or float(_read(run / "status.json").get("seconds") or 0.0),
         "flops": flops,
-        "tokens": tokens,
+        "tokens": None if tokens is None else int(tokens),
         "share": 0.0,
         "estimated": estimated,
     }

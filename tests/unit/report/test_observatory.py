@@ -1,10 +1,11 @@
 """The observatory's file on the page: alarms first, charts as they are, nothing lost and nothing run."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from instructloop.core.files import write_json
+from instructloop.core.files import write_json, write_jsonl
 from instructloop.report import chart, render
 from instructloop.report.numbers import Estimate
 from instructloop.report.observatory import draw, free_table, observatories, plain, sample, series_colors, told
@@ -23,14 +24,14 @@ def test_alarms_stand_before_warnings_and_what_is_in_order(run: Path) -> None:
     (view,) = observatories(read_story(run))
     assert [alarm.state for alarm in view.alarms] == ["alarm", "warning", "ok", "not measured"]
     assert view.summary == "1 alarm, 1 warning, 1 check in order, 1 not measured"
-    assert [alarm.kind for alarm in view.ringing] == ["length", "hedging"]
+    assert [alarm.title for alarm in view.ringing] == ["Length drifts", "Hedging grows"]
 
 
 def test_what_is_in_order_and_what_was_not_measured_stand_apart_and_folded(run: Path) -> None:
     (view,) = observatories(read_story(run))
-    assert [(title, [alarm.kind for alarm in alarms]) for title, alarms in view.quiet] == [
-        ("in order", ["kl"]),
-        ("not measured", ["unseen"]),
+    assert [(title, [alarm.title for alarm in alarms]) for title, alarms in view.quiet] == [
+        ("in order", ["Far from the reference"]),
+        ("not measured", ["Over-refusal"]),
     ]
     page = render(run)
     assert page.index("Hedging grows</h3>") < page.index("<summary>1 in order</summary>") < page.index("Far from the reference</summary>")
@@ -84,6 +85,30 @@ def test_text_of_models_in_an_observatory_stays_text(run: Path) -> None:
     page = render(run)
     assert page.count("<script>") == 1
     assert "<img" not in page
+
+
+def test_an_alarm_that_rang_while_the_stage_ran_brings_its_explanation_and_examples(run: Path) -> None:
+    event = {
+        "step": 8,
+        "kind": "alarm",
+        "message": "Gain: 0.4 (threshold 0.65)",
+        "title": "Gain",
+        "state": "alarm",
+        "explanation": "Only here.",
+        "next": "Roll back.",
+    }
+    write_jsonl(run / "events.jsonl", [{**event, "examples": [{"prompt": "Where?", "completion": "There there."}]}])
+    page = render(run)
+    section = page[page.index('<section id="alarms"') : page.index("</section>", page.index('<section id="alarms"'))]
+    for text in ("step 8: Gain: 0.4", "Only here.", "Roll back.", "There there."):
+        assert text in section
+
+
+def test_two_alarms_of_one_kind_have_two_anchors(run: Path) -> None:
+    table = observatory_table()
+    write_json(run / "eval/observatory.json", {**table, "alarms": table["alarms"] * 2})
+    anchors = re.findall(r'id="(observatory-1-alarm-\d+)"', render(run))
+    assert len(anchors) == len(set(anchors)) == 8
 
 
 def test_an_unknown_state_and_missing_keys_are_no_accident(run: Path) -> None:
