@@ -79,6 +79,8 @@ def test_votes_of_simulated_people_come_back_with_cohorts_and_agreement(tmp_path
     win = next(row for row in table["wins"] if (row["a"], row["b"]) == ("strong", "weak"))
     assert win["low"] > 0.5, "labelers who like words prefer the model that says more"
     assert set(table["cohorts"]) == {"training", "heldout"}
+    difference = table["cohort_differences"][0]
+    assert difference["low"] <= 0 <= difference["high"], "both cohorts have one taste here"
     assert sum(cohort["n_votes"] for cohort in table["cohorts"].values()) == 92
     # the reward model's score is the length: everybody who does not err agrees with it
     agreed = table["agreement"]["reward model"]

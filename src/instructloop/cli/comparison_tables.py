@@ -33,6 +33,10 @@ def further_lines(table: Mapping[str, Any]) -> Iterator[tuple[str, list[Row]]]:
         for row in cohort["wins"]
         if models.index(row["a"]) > models.index(row["b"])
     ]
+    cohorts += [
+        (f"held-out minus training: {row['a']} over {row['b']}", f"{row['value']:+.3f} {_range(row, '+.3f')} n {row['n']}")
+        for row in table.get("cohort_differences") or ()
+    ]
     if cohorts:
         yield "By cohort of labelers", cohorts
     matter = table.get("labelers_matter") or []
@@ -59,6 +63,13 @@ def _at_equal_length(row: Mapping[str, Any], table: Mapping[str, Any]) -> str:
     was = "" if raw is None else f" (was {raw:.3f})"
     doubt = ", outside the lengths seen" if row.get("extrapolated") else ""
     return f"{row['win_rate']:.3f} {_range(row)}{was}, slope {row['slope']:+.2f}{doubt}"
+
+
+def _with_other_labelers(row: Mapping[str, Any]) -> str:
+    left = row["without"]
+    return (
+        f"{row['win_rate']:.3f} {_range(row)} {row['labelers']} labelers; without {left['labeler']} {left['win_rate']:.3f} {_range(left)}"
+    )
 
 
 def _about_votes(table: Mapping[str, Any]) -> Iterator[Row]:

@@ -15,6 +15,7 @@ from instructloop.stats import (
     leaderboard,
     length_controlled,
     preference_rate,
+    rate_difference,
     rate_interval,
     sign_test,
     two_way_interval,
@@ -117,6 +118,7 @@ class Tally:
             "positions": self.positions(ballots),
             "both_bad": self.both_bad(ballots),
             "cohorts": self.cohorts(ballots),
+            "cohort_differences": self.cohort_differences(ballots),
             "labelers_matter": self.labelers_matter(ballots),
         }
         return found | {name: value for name, value in optional.items() if value}
@@ -242,6 +244,23 @@ class Tally:
                 "wins": self.wins(own),
             }
         return tables
+
+    def cohort_differences(self, ballots: Sequence[Ballot]) -> list[dict[str, Any]]:
+        """``cohort_differences``: per pair the held-out labelers' win rate minus the training labelers' (spec H19: about 0)."""
+        rows = []
+        for (a, b), own in by_pair(ballots, self.models, self.baseline).items():
+            held, trained = ([ballot for ballot in own if ballot.cohort in names] for names in (("heldout",), ("training", "train")))
+            if held and trained:
+                found = rate_difference(
+                    [ballot.win_a for ballot in held],
+                    [ballot.prompt for ballot in held],
+                    [ballot.win_a for ballot in trained],
+                    [ballot.prompt for ballot in trained],
+                    samples=self.samples,
+                    seed=self.seed,
+                )
+                rows.append({"a": a, "b": b, **as_estimate(found)})
+        return rows
 
     def labelers_matter(self, ballots: Sequence[Ballot]) -> list[dict[str, Any]]:
         """``labelers_matter``: per pair the interval over other prompts *and* other labelers, and the labeler without whom the rate moves most."""

@@ -5,6 +5,7 @@ collect  votes -> votes-people.jsonl and eval/people.json, with cohorts and agre
 """
 
 import logging
+import unicodedata
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -101,7 +102,7 @@ def ask_people(
         queues, same = {}, 0
         for number, (a, b) in enumerate(pairs, start=1):
             items = [_item(identifier, [first[one, a], first[one, b]], sampling) for one, identifier in usable]
-            asked = [item for item in items if len({drawn.text for drawn in item.completions}) == 2]
+            asked = [item for item in items if len({drawn.text.strip() for drawn in item.completions}) == 2]
             same += len(items) - len(asked)
             title = name if len(pairs) == 1 else f"{name} {number}"
             if not asked:
@@ -201,11 +202,11 @@ def agreement_with_voters(run: Path, votes: Sequence[Vote], *, samples: int = 20
         Voter (``people`` for two labelers on one pair) to ``{"value", "low", "high", "n", "clusters", "tie_half"}``: ``value`` counts pairs
         without a tie on either side, ``tie_half`` gives half a point where one side tied. Voters without any such pair are absent.
     """
-    seen = {vote.key for vote in votes}
+    seen = {_nfc(vote.key) for vote in votes}
     answers: dict[str, dict[tuple[str, str, str], float]] = {}
     scores: dict[str, dict[tuple[str, str], float]] = {}
     for row in _completions(run):
-        key = prompt_text(read_prompt(row["prompt"]))
+        key = _nfc(prompt_text(read_prompt(row["prompt"])))
         if key in seen:
             for voter, score in row.get("scores", {}).items():
                 scores.setdefault(voter, {})[key, str(row["model"])] = float(score)
@@ -218,11 +219,13 @@ def agreement_with_voters(run: Path, votes: Sequence[Vote], *, samples: int = 20
         own_verdicts = answers.setdefault(file.stem.removeprefix("verdicts-"), {})
         for row in read_jsonl(file):
             if not row.get("set") and not row.get("draw"):
-                own_verdicts[prompt_text(read_prompt(row["prompt"])), row["model_a"], row["model_b"]] = outcome(row["win_a"], 0.5)
+                own_verdicts[_nfc(prompt_text(read_prompt(row["prompt"]))), row["model_a"], row["model_b"]] = outcome(row["win_a"], 0.5)
     found = {}
     for voter, given in answers.items():
         both = [
-            (vote.win_a, theirs, vote.key) for vote in votes if (theirs := _answer(given, vote.key, vote.model_a, vote.model_b)) is not None
+            (vote.win_a, theirs, vote.key)
+            for vote in votes
+            if (theirs := _answer(given, _nfc(vote.key), vote.model_a, vote.model_b)) is not None
         ]
         if row := _agreement(both, samples=samples, seed=seed):
             found[voter] = row
@@ -236,6 +239,11 @@ def agreement_with_voters(run: Path, votes: Sequence[Vote], *, samples: int = 20
         for one, other in combinations(own_votes, 2)
     ]
     return found | ({"people": row} if (row := _agreement(among, samples=samples, seed=seed)) else {})
+
+
+def _nfc(text: str) -> str:
+    """As the store keeps texts."""
+    return unicodedata.normalize("NFC", text)
 
 
 def _answer(given: Mapping[tuple[str, str, str], float], key: str, a: str, b: str) -> float | None:

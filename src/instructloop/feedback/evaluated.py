@@ -17,7 +17,7 @@ from instructloop.feedback.project import Project
 from instructloop.feedback.prompts.lengths import estimated_tokens
 from instructloop.feedback.records import USABLE_PII, add_prompt, completions_of, nfc, prompt_of, prompt_sha256
 from instructloop.feedback.sampled import ToLabel, Weights, put_to_compare, put_to_rate
-from instructloop.feedback.schema import CompletionRow, Evaluation, EvaluationPair, PromptRow, Queue, Task, TaskItem
+from instructloop.feedback.schema import CompletionRow, Evaluation, PromptRow, Queue, Task, TaskItem
 
 _BATCH = 500
 
@@ -139,10 +139,15 @@ def people_votes(db: Database, queues: Sequence[str]) -> list[PeopleVote]:
         }
         given = vote_answers(db, queue_id=queue_id)
         with db.read() as session:
-            pairs = {
-                row.task_id: (row.completion_a, row.completion_b)
-                for row in session.scalars(select(EvaluationPair).where(EvaluationPair.evaluation_id == evaluation.id))
-            }
+            items = (
+                select(TaskItem.task_id, TaskItem.completion_id)
+                .join(Task, Task.id == TaskItem.task_id)
+                .where(Task.queue_id == queue_id)
+                .order_by(TaskItem.task_id, TaskItem.slot)
+            )
+            pairs: dict[str, list[str]] = {}
+            for task_id, completion_id in session.execute(items):
+                pairs.setdefault(task_id, []).append(completion_id)
             texts = {key: row.text for key, row in completions_of(session, list({c for pair in pairs.values() for c in pair})).items()}
             prompts = _prompts(session, [vote.prompt_id for vote in given])
         for vote in given:

@@ -52,7 +52,17 @@ from instructloop.stats.planner import (
 from instructloop.stats.position import Drift, SameOrder, SideTest, SlotTest, drift, same_order, side_test, slot_test, tie_rates
 from instructloop.stats.reliability import Ratings, Reliability, Resampling, ratings
 from instructloop.stats.two_way import two_way_interval
-from instructloop.stats.winrate import WeightedRecord, outcome, preference_rate, rate, rate_interval, weighted_record, wilson, win_rate
+from instructloop.stats.winrate import (
+    WeightedRecord,
+    outcome,
+    preference_rate,
+    rate,
+    rate_difference,
+    rate_interval,
+    weighted_record,
+    wilson,
+    win_rate,
+)
 
 __all__ = [
     "COHORTS",
@@ -120,6 +130,7 @@ __all__ = [
     "prompts_for_half_width",
     "prompts_for_power",
     "rate",
+    "rate_difference",
     "rate_interval",
     "ratings",
     "rl_gold",

@@ -8,7 +8,8 @@ from statistics import NormalDist
 import numpy as np
 
 from instructloop.core.errors import DataError
-from instructloop.stats.bootstrap import Interval, finite_values, mean_interval
+from instructloop.stats.bootstrap import Interval, cluster_codes, finite_values, mean_interval
+from instructloop.stats.resampling import resampled_totals
 
 OUTCOMES = (0.0, 0.5, 1.0)
 
@@ -115,6 +116,44 @@ def weighted_record(preferences: Sequence[float]) -> WeightedRecord:
         n=array.size,
         discrete_win_rate=100 * (wins + ties / 2) / array.size,
     )
+
+
+def rate_difference(
+    first: Sequence[float],
+    first_clusters: Sequence[Hashable],
+    second: Sequence[float],
+    second_clusters: Sequence[Hashable],
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Mean of the first group minus mean of the second, with an interval from prompts resampled for both together.
+
+    Where both groups voted on the same prompts, what the prompts have in common cancels. ``n`` counts all votes, ``clusters`` all prompts.
+
+    Args:
+        first: one number per vote of the first group (held-out labelers, say).
+        first_clusters: the prompt of each.
+        second: votes of the second group.
+        second_clusters: the prompt of each.
+        samples: resamples; those in which a group has no vote are left out.
+        seed: base seed of the resampling stream.
+        level: coverage.
+
+    Raises:
+        DataError: a group is empty, or lists of different lengths.
+    """
+    one, other = finite_values(first), finite_values(second)
+    codes, count = cluster_codes([*first_clusters, *second_clusters], one.size + other.size)
+    features = np.zeros((codes.size, 4))
+    features[: one.size, 0], features[: one.size, 1] = one, 1
+    features[one.size :, 2], features[one.size :, 3] = other, 1
+    totals = resampled_totals(features, codes, clusters=count, samples=samples, seed=seed)
+    kept = totals[(totals[:, 1] > 0) & (totals[:, 3] > 0)]
+    low, high = np.quantile(kept[:, 0] / kept[:, 1] - kept[:, 2] / kept[:, 3], [(1 - level) / 2, (1 + level) / 2])
+    value = float(one.mean() - other.mean())
+    return Interval(value=value, low=float(low), high=float(high), n=codes.size, clusters=count, level=level)
 
 
 def rate_interval(

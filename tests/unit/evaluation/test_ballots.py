@@ -142,6 +142,8 @@ def test_cohorts_are_told_apart_and_both_bad_is_counted_in_every_row() -> None:
     assert win(table["cohorts"]["heldout"], "new", "old")["win_rate"] == 0
     assert (table["cohorts"]["heldout"]["n_labelers"], table["cohorts"]["heldout"]["n_prompts"]) == (2, 2)
     assert list(table["cohorts"]) == ["training", "heldout"]
+    # held-out 0 minus training 3/4, on both prompts
+    assert table["cohort_differences"][0]["value"] == -0.75
     assert win(table, "new", "old")["both_bad"] == 0.25
     assert "cohorts" not in compare_votes(read_votes(given[:2]), samples=100)
 

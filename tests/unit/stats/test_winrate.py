@@ -1,10 +1,11 @@
 """Win rates with ties as one half, and Wilson's interval against scipy."""
 
+import numpy as np
 import pytest
 from scipy.stats import binomtest
 
 from instructloop.core.errors import DataError
-from instructloop.stats.winrate import outcome, rate, wilson, win_rate
+from instructloop.stats.winrate import outcome, rate, rate_difference, wilson, win_rate
 
 
 def test_ties_count_one_half_and_are_reported() -> None:
@@ -52,3 +53,21 @@ def test_outcomes_follow_the_scores() -> None:
 def test_anything_but_win_tie_loss_is_refused() -> None:
     with pytest.raises(DataError, match=r"must be 0, 0\.5 or 1, got 0\.7"):
         win_rate([1.0, 0.7])
+
+
+def test_a_difference_of_groups_on_the_same_prompts_has_no_spread_from_prompts() -> None:
+    # prompts differ greatly in difficulty, but on each of them the first group is exactly 0.25 above the second
+    second = [0.0, 0.25, 0.5, 0.75] * 10
+    first = [value + 0.25 for value in second]
+    found = rate_difference(first, range(40), second, range(40))
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+    assert (found.n, found.clusters) == (80, 40)
+
+
+def test_a_difference_of_groups_on_different_prompts_has_the_spread_of_both() -> None:
+    random = np.random.default_rng(3)
+    first, second = (random.random(400) < 0.7).astype(float), (random.random(300) < 0.5).astype(float)
+    found = rate_difference(first.tolist(), range(400), second.tolist(), range(400, 700), samples=4000)
+    error = (first.var() / 400 + second.var() / 300) ** 0.5
+    assert found.value == pytest.approx(first.mean() - second.mean())
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error, rel=0.06)
