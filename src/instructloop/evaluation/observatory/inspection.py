@@ -20,7 +20,7 @@ from instructloop.core.hashing import hash_json, hash_tree
 from instructloop.core.records import Prompt, Ranking
 from instructloop.evaluation.observatory import answers as of
 from instructloop.evaluation.observatory import watch_measure
-from instructloop.evaluation.observatory.alarms import Alarm, raised
+from instructloop.evaluation.observatory.alarms import KINDS, Alarm, raised
 from instructloop.evaluation.observatory.answers import Answer, Look
 from instructloop.evaluation.observatory.best_of_n import best_of_n
 from instructloop.evaluation.observatory.document import Findings, document
@@ -304,5 +304,8 @@ def tell(file: Path, say: Printer) -> None:
         if alarm["state"] in ("alarm", "warning"):
             say(f"               {alarm['explanation']}")
             say(f"               next: {alarm['next']}")
+        elif alarm["state"] == "not measured":
+            # what the kind means can wait until it is measured; what comes before says what to give
+            say(f"               {alarm['explanation'].removesuffix(KINDS[alarm['kind']].explanation).strip()}")
     for section in found["sections"]:
         say(f"\n  {section['title']}\n    {section['text']}")
