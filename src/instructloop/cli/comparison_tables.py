@@ -42,17 +42,7 @@ def further_lines(table: Mapping[str, Any]) -> Iterator[tuple[str, list[Row]]]:
     matter = table.get("labelers_matter") or []
     if matter:
         title = "With other prompts and other labelers, and without the labeler who moves it most"
-        yield (
-            title,
-            [
-                (
-                    f"{row['a']} over {row['b']}",
-                    f"{row['win_rate']:.3f} {_range(row)} {row['labelers']} labelers; "
-                    f"without {row['without']['labeler']} {row['without']['win_rate']:.3f} {_range(row['without'])}",
-                )
-                for row in matter
-            ],
-        )
+        yield title, [(f"{row['a']} over {row['b']}", _with_other_labelers(row)) for row in matter]
     votes = list(_about_votes(table))
     if votes:
         yield "About the votes", votes
