@@ -202,8 +202,14 @@ def _voter(row: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str]]]:
         if (equal := estimate(value, share=True)) is not None:
             who = "each other" if name == "people" else words(str(name))
             facts.append((f"voted like {who}", f"{equal.text()} {equal.interval()} {equal.count()}".strip()))
+    if (ties := estimate(judge.get("tie_share"), share=True)) is not None:
+        facts.append(("ties", f"{ties.text()} {ties.interval()}".strip()))
+    for one in row.get("cohort_differences") or ():
+        if (found := estimate(one, share=True)) is not None:
+            name = f"held-out minus training labelers: {one.get('a')} over {one.get('b')}"
+            facts.append((name, f"{found.text()} {found.interval()}"))
     facts += [(f"{name} verdicts", grouped(int(judge[name]))) for name in ("unreadable", "failed") if finite(judge.get(name))]
-    return _warnings(judge, bias, first), facts
+    return [*_not_held_out(row), *_warnings(judge, bias, first)], facts
 
 
 def _not_held_out(row: Mapping[str, Any]) -> list[str]:

@@ -114,6 +114,15 @@ def test_a_fair_judge_shows_its_agreement_with_people() -> None:
     assert facts["with people: kappa"] == "0.380"
 
 
+def test_how_held_out_labelers_differ_and_how_often_a_judge_ties_is_told() -> None:
+    table = people_comparison()
+    table["judge"]["tie_share"] = {"value": 0.1, "low": 0.05, "high": 0.15, "n": 150}
+    table["cohort_differences"] = [{"a": "ppo", "b": "sft", "value": -0.05, "low": -0.15, "high": 0.05, "n": 300}]
+    facts = dict(shown(table).voter)
+    assert facts["ties"] == "10.0\u202f% [5.0, 15.0]"
+    assert facts["held-out minus training labelers: ppo over sft"] == "\u22125.0\u202f% [\u221215.0, 5.0]"
+
+
 def test_all_of_it_is_on_the_page(tmp_path: Path) -> None:
     write_json(tmp_path / "config.json", {"schema_version": 1, "stage": "evaluate", "config": {}})
     write_json(tmp_path / "eval/people.json", people_comparison(biased=True))
