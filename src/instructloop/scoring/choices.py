@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 from instructloop.core.errors import DataError
+from instructloop.scoring.answers import normalize
 
 Norm: TypeAlias = Literal["mean", "sum", "bytes"]
 """``mean``: log-probability per token, the paper's; ``sum``: of the whole option; ``bytes``: per UTF-8 byte, which no tokenizer changes."""
@@ -68,6 +69,14 @@ def contained(text: str, options: Sequence[str]) -> int | None:
         if place is not None and (best is None or (place, -len(wanted)) < best[:2]):
             best = (place, -len(wanted), number)
     return None if best is None else best[2]
+
+
+def names_noun(text: str, noun: str) -> bool:
+    """Whether a written answer of WSC names a noun: its words stand in the answer in a row, articles and punctuation aside (J-P20).
+
+    "The trophy." and "trophy" name "the trophy"; "the brown suitcase" does not name "the suitcase".
+    """
+    return contained(normalize(text), [normalize(noun)]) is not None
 
 
 def letter(text: str, count: int) -> int | None:

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from instructloop.core.errors import DataError
 from instructloop.scoring.answers import NO_ANSWER_QUAC, NOT_IN_BACKGROUND, drop_exact, drop_f1, quac_f1, squad_exact, squad_f1
 from instructloop.scoring.arithmetic import correct
-from instructloop.scoring.choices import contained, letter
+from instructloop.scoring.choices import contained, letter, names_noun
 from instructloop.scoring.ifeval import check
 from instructloop.scoring.ifeval import signature as ifeval_signature
 from instructloop.scoring.outputs import Output
@@ -146,8 +146,7 @@ def _choice(suite: str, *, letters: bool) -> Callable[[Output], Marks]:
 
 def _wsc(output: Output) -> Marks:
     item = item_of("wsc", output)
-    names_it = contained(output.text, [str(item.fields["noun"])]) is not None
-    return {"accuracy": float(names_it == (item.fields["answer"] == 0))}
+    return {"accuracy": float(names_noun(output.text, str(item.fields["noun"])) == (item.fields["answer"] == 0))}
 
 
 def _toxicity(output: Output) -> Marks:

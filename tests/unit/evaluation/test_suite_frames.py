@@ -154,3 +154,9 @@ def test_the_exchanged_truthfulqa_labels_stand_where_the_released_outputs_put_th
 def test_groups_and_names_mix_and_each_suite_comes_once() -> None:
     names = [suite.name for suite in chosen(["blimp", "paper", "squadv2"])]
     assert names == ["blimp", *PAPER]
+
+
+def test_the_page_about_public_sets_names_every_suite() -> None:
+    folder = Path(__file__).parents[3] / "docs" / "how-to"
+    page = (folder / "public-suites.md").read_text(encoding="utf-8") + (folder / "lm-eval.md").read_text(encoding="utf-8")
+    assert [name for name in SUITES if f"`{name}`" not in page] == []

@@ -330,6 +330,7 @@ def test_wsc_answers_count_by_whether_they_name_the_noun() -> None:
     refers = Item(id="1", fields={"noun": "the trophy", "answer": 0})
     differs = Item(id="2", fields={"noun": "the trophy", "answer": 1})
     assert marks.wsc(refers, "The trophy.") == {"accuracy": 1.0}
+    assert marks.wsc(refers, "trophy") == {"accuracy": 1.0}
     assert marks.wsc(refers, "the suitcase") == {"accuracy": 0.0}
     assert marks.wsc(differs, "the suitcase") == {"accuracy": 1.0}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from instructloop.evaluation.suites.suite import Marks
 from instructloop.scoring.answers import drop_f1, quac_f1, squad_exact, squad_f1
 from instructloop.scoring.arithmetic import correct
-from instructloop.scoring.choices import contained
+from instructloop.scoring.choices import names_noun
 from instructloop.scoring.entropy import pair_entropy, preference
 from instructloop.scoring.ifeval import Followed, check
 from instructloop.scoring.phrases import refuses
@@ -43,8 +43,7 @@ def drop(item: Item, text: str) -> Marks:
 
 def wsc(item: Item, text: str) -> Marks:
     """Right if the answer names the noun exactly where the label says that the pronoun refers to it (spec G8, J-P20)."""
-    names_it = contained(text, [str(item.fields["noun"])]) is not None
-    return {"accuracy": float(names_it == (item.fields["answer"] == 0))}
+    return {"accuracy": float(names_noun(text, str(item.fields["noun"])) == (item.fields["answer"] == 0))}
 
 
 def rouge(item: Item, text: str) -> Marks:
