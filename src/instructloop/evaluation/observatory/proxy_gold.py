@@ -254,7 +254,7 @@ def _unmeasured() -> Alarm:
         "past_peak",
         None,
         explanation="Needs answers of several iterations to the same prompts: train with ppo.watch.prompts and ppo.watch.every, "
-        "and judge them with --gold or --human (or ppo.watch.reward_models).",
+        "and judge them with --gold or --human.",
     )
 
 
