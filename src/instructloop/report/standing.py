@@ -209,7 +209,7 @@ def _voter(row: Mapping[str, Any]) -> tuple[list[str], list[tuple[str, str]]]:
             name = f"held-out minus training labelers: {one.get('a')} over {one.get('b')}"
             facts.append((name, f"{found.text()} {found.interval()}"))
     facts += [(f"{name} verdicts", grouped(int(judge[name]))) for name in ("unreadable", "failed") if finite(judge.get(name))]
-    return [*_not_held_out(row), *_warnings(judge, bias, first)], facts
+    return _warnings(judge, bias, first), facts
 
 
 def _not_held_out(row: Mapping[str, Any]) -> list[str]:
