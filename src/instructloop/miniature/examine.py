@@ -13,6 +13,7 @@ from instructloop.core.files import write_jsonl
 from instructloop.core.records import Prompt, Text
 from instructloop.evaluation import Candidate, Judged, write_tables
 from instructloop.evaluation import evaluate as compare_models
+from instructloop.evaluation.disjoint import refuse_seen
 from instructloop.miniature.build import WORLD_SEED, bay, few_shot_prefix
 from instructloop.miniature.corpus import documents
 from instructloop.miniature.freeform import freeform_prompts
@@ -62,11 +63,13 @@ def evaluate(cfg: Examination, run: RunDir) -> None:
         models[name] = path
         if name == cfg.few_shot:
             models[f"few-shot {name}"] = few_shot_candidate(path)
+    tests, freeform = task_prompts(world, "test", cfg.n, WORLD_SEED), freeform_prompts(world)
+    seen = refuse_seen(cfg.models.values(), [prompt.prompt for prompt in (*tests, *freeform)])
     done = compare_models(
         models,
-        task_prompts(world, "test", cfg.n, WORLD_SEED),
+        tests,
         {"gold": gold_voter},
-        sets={"freeform": freeform_prompts(world)},
+        sets={"freeform": freeform},
         texts=[Text(text=row["text"]) for row in documents(world, HELDOUT_DOCUMENTS, WORLD_SEED, "heldout")],
         probes=all_probes(world),
         reference=cfg.reference,
@@ -75,4 +78,4 @@ def evaluate(cfg: Examination, run: RunDir) -> None:
         compute=cfg.compute,
     )
     run.publish_file("completions.jsonl", lambda path: write_jsonl(path, done.rows))
-    write_tables(run, done.tables)
+    write_tables(run, {name: {**table, "seen_prompts": seen.as_json()} for name, table in done.tables.items()})
