@@ -30,11 +30,13 @@ from instructloop.stats.kappa import cohen_kappa, fleiss_kappa, gwet_ac1, krippe
 from instructloop.stats.leaderboard import Flip, Leaderboard, Standing, leaderboard, strength_difference, votes_to_flip
 from instructloop.stats.length_control import LengthControlled, length_controlled
 from instructloop.stats.overoptimization import (
+    Fall,
     LawFit,
     Peak,
     TopPoint,
     best_of_n_gold,
     best_of_n_peak,
+    fall_from_best,
     fit_law,
     highest_point,
     rl_gold,
@@ -72,6 +74,7 @@ __all__ = [
     "Concordance",
     "Davidson",
     "Drift",
+    "Fall",
     "Flip",
     "GroupRow",
     "HeadToHead",
@@ -102,6 +105,7 @@ __all__ = [
     "davidson",
     "design_effect",
     "drift",
+    "fall_from_best",
     "fit_law",
     "fleiss_kappa",
     "gwet_ac1",

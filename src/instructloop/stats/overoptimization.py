@@ -18,6 +18,7 @@ Law = Literal["rl", "best_of_n"]
 _LARGEST_EXPONENT = 700.0
 _LEVEL = 0.95
 _LEAST_POINTS = 3
+_LEAST_HALF = 4
 
 
 class Peak(NamedTuple):
@@ -152,6 +153,49 @@ def highest_point(kl: ArrayLike, gains: ArrayLike, *, samples: int = 1000, seed:
     tops = nats[np.nanargmax(_resampled_means(table, samples, seed), axis=1)]
     low, high = np.quantile(tops, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return TopPoint(int(np.nanargmax(np.nanmean(table, axis=0))), float(low), float(high))
+
+
+class Fall(NamedTuple):
+    """How far the last point lies below the best one."""
+
+    best: int
+    """Place of the highest mean."""
+    drop: float
+    """Mean gain lost since the best point, free of the luck that made it the best one."""
+    error: float
+    """Its standard error over prompts."""
+
+
+def fall_from_best(gains: ArrayLike) -> Fall | None:
+    """The fall from the best point to the last, without the bias of having searched for the best one.
+
+    The highest of many noisy means is high by luck, too, and any later point looks worse. So each half of the prompts chooses the best point
+    and the other half measures the fall from it (cross-fitting); the two falls are averaged.
+
+    Args:
+        gains: ``[prompts, points]``; NaN where a prompt was not measured at a point.
+
+    Returns:
+        None with fewer than four prompts in a half, or where a half lacks the last point.
+    """
+    table = np.asarray(gains, dtype=np.float64)
+    halves = (table[::2], table[1::2])
+    falls, errors = list[float](), list[float]()
+    for chooser, judge in (halves, halves[::-1]):
+        if not np.isfinite(chooser).any():
+            return None
+        drop = judge[:, _highest(chooser)] - judge[:, -1]
+        drop = drop[np.isfinite(drop)]
+        if drop.size < _LEAST_HALF:
+            return None
+        falls.append(float(drop.mean()))
+        errors.append(float(drop.std(ddof=1)) / sqrt(drop.size))
+    return Fall(_highest(table), sum(falls) / 2, sqrt(errors[0] ** 2 + errors[1] ** 2) / 2)
+
+
+def _highest(table: NDArray[np.float64]) -> int:
+    """Column with the highest mean; columns without a value are never it."""
+    return int(np.argmax([column[np.isfinite(column)].mean() if np.isfinite(column).any() else -inf for column in table.T]))
 
 
 def _design(distance: NDArray[np.float64], law: Law) -> NDArray[np.float64]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from instructloop.core.errors import DataError
-from instructloop.stats import best_of_n_gold, fit_law, highest_point, rl_gold
+from instructloop.stats import best_of_n_gold, fall_from_best, fit_law, highest_point, rl_gold
 
 KL = np.array([0.0, 0.25, 1.0, 2.25, 4.0, 9.0, 16.0, 25.0])
 
@@ -76,3 +76,25 @@ def test_the_highest_point_and_where_resampled_prompts_put_it() -> None:
     torn[:5, 3] = 9.0  # half of the prompts like the last point best: mean 5.5 against 3
     torn[5:, 3] = -9.0
     assert tuple(highest_point([0.0, 1.0, 2.0, 4.0], torn)) == (2, 2.0, 4.0)
+
+
+def test_a_flat_run_seldom_looks_as_if_it_had_fallen_from_its_luckiest_point() -> None:
+    crossed = naive = 0
+    for trial in range(400):
+        table = np.random.default_rng(trial).normal(size=(100, 25))
+        fall = fall_from_best(table)
+        assert fall is not None
+        crossed += fall.drop > 2 * fall.error
+        lost = table[:, table.mean(axis=0).argmax()] - table[:, -1]
+        naive += lost.mean() > 2 * lost.std(ddof=1) / 10
+    assert crossed / 400 < 0.05  # 0.023 is promised
+    assert naive / 400 > 0.15  # what searching for the best point does
+
+
+def test_a_fall_is_measured_from_the_best_point() -> None:
+    steady = np.tile([0.0, 3.0, 1.0], (10, 1)) + np.arange(10)[:, None]
+    assert tuple(fall_from_best(steady)) == (1, 2.0, 0.0)
+    assert fall_from_best(steady[:6]) is None
+    missing = steady.copy()
+    missing[:, 2] = np.nan
+    assert fall_from_best(missing) is None

@@ -1,6 +1,6 @@
 """Asking the models anew: samples of the policy and of the reference to the same prompts, scored by every reward model at hand.
 
-One model is in memory at a time. What was asked once is kept beside the inspection and read again as long as models, prompts and
+Policy and reference are in memory together, reward models one at a time. What was asked once is kept beside the inspection and read again as long as models, prompts and
 settings hash the same.
 """
 

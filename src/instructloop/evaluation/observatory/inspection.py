@@ -15,6 +15,7 @@ from instructloop.config import from_mapping, to_json
 from instructloop.config.inspection import InspectionConfig
 from instructloop.config.watch import WatchConfig
 from instructloop.core.callables import load_function
+from instructloop.core.errors import ConfigError
 from instructloop.core.files import read_json, write_json
 from instructloop.core.hashing import hash_json, hash_tree
 from instructloop.core.records import Prompt, Ranking
@@ -62,6 +63,7 @@ def inspect(where: str | Path, cfg: InspectionConfig | None = None, *, out: str 
         The documents written, one a run.
     """
     settings = cfg or InspectionConfig()
+    _refuse_missing(settings)
     runs = stages_of(Path(where))
     files = []
     for place in runs:
@@ -69,6 +71,18 @@ def inspect(where: str | Path, cfg: InspectionConfig | None = None, *, out: str 
         file = Path(out) if out and len(runs) == 1 else place / "eval" / FILE
         files.append(inspect_run(RunFiles.read(place), replace(settings, others=others), file))
     return files
+
+
+def _refuse_missing(cfg: InspectionConfig) -> None:
+    """Everything that was named is there, before anything long begins."""
+    named = [("prompts", cfg.prompts), ("rankings", cfg.rankings), ("human", cfg.human)]
+    named += [("ensemble", place) for place in cfg.ensemble]
+    named += [("others", place) for place in cfg.others] + [("probe_files", file) for file in cfg.probe_files]
+    for option, given in named:
+        if given and not Path(given).exists():
+            raise ConfigError(
+                f"inspect.{option}: no such path: {given}", hint=f"--{option.replace('_', '-')} takes what is on this machine"
+            )
 
 
 def _stage(place: Path) -> str:

@@ -20,13 +20,14 @@ from instructloop.evaluation.observatory.document import Cell, Chart, Findings, 
 from instructloop.evaluation.observatory.laws import fit_table
 from instructloop.evaluation.observatory.readings import RunFiles
 from instructloop.evaluation.votes import Vote
-from instructloop.stats import LawFit, fit_law, highest_point, mean_interval
+from instructloop.stats import LawFit, fall_from_best, fit_law, highest_point, mean_interval
 
 NAME = "proxy_gold"
 TITLE = "Proxy and gold as KL grows"
 PROXY, GOLD, PEOPLE, HELD_OUT = "proxy", "gold", "people", "held-out judges"
 _LEAST_FOR_A_LAW = 3
 _CURVE_POINTS = 40
+_SMALLEST_ERROR = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,8 @@ def proxy_against_gold(run: RunFiles, looks: Sequence[Look], *, votes: Sequence[
             charts.append(_fit_chart(kl, target, fits))
             tables.append(fit_table(f"R(d) = d (alpha - beta ln d), d = sqrt(KL), by {target.name}", fits))
         text += " " + told(kl, target, fits, seed=seed)
+    if votes and not any(curve.name == PEOPLE for curve in curves):
+        text += f" None of the {len(votes)} votes is between an answer of a look and the reference's answer to the same prompt, so people have no curve."
     section = Section(name=NAME, title=TITLE, text=text, charts=charts, tables=tables)
     return Findings(sections=(section,), alarms=(past_peak(usable, kl, target, curves),))
 
@@ -259,18 +262,16 @@ def _unmeasured() -> Alarm:
 
 
 def past_peak(looks: Sequence[Look], kl: NDArray[np.float64], target: Curve | None, curves: Sequence[Curve]) -> Alarm:
-    """Whether the last look is worse than the best one by more than chance, in standard errors of the paired difference over prompts."""
+    """Whether the last look is worse than the best one by more than chance, in standard errors over prompts (``stats.fall_from_best``)."""
     if target is None or target.name == HELD_OUT:  # held-out judges have an alarm of their own: "falling"
         return _unmeasured()
-    means = [target.mean(place) for place in range(len(kl))]
-    known = [place for place, mean in enumerate(means) if mean is not None]
-    top, last = max(known, key=lambda place: means[place] or 0.0), known[-1]
-    drop = target.gains[:, top] - target.gains[:, last]
-    drop = drop[np.isfinite(drop)]
-    error = float(drop.std(ddof=1) / math.sqrt(drop.size)) if drop.size > 1 else 0.0
-    measured = float(drop.mean() / error) if error > 0 else 0.0
+    fall = fall_from_best(target.gains)
+    if fall is None:
+        return raised("past_peak", None, explanation=f"Needs at least eight prompts judged by {target.name} at every look.")
+    top, last = fall.best, len(kl) - 1
+    measured = fall.drop / max(fall.error, _SMALLEST_ERROR)
     proxy = next((curve for curve in curves if curve.name == PROXY), None)
-    words = f"By {target.name}, iteration {looks[last].step} stands {float(drop.mean()):.2f} sd below iteration {looks[top].step}"
+    words = f"By {target.name}, iteration {looks[last].step} stands {fall.drop:.2f} sd below iteration {looks[top].step}"
     if proxy is not None and (a := proxy.mean(top)) is not None and (b := proxy.mean(last)) is not None:
         words += f", while the proxy {'rose' if b > a else 'fell'} by {abs(b - a):.2f} sd"
     return raised(

@@ -111,6 +111,12 @@ def test_runs_of_a_pipeline_are_each_others_frontier(make_run, tmp_path) -> None
         assert {row[0] for row in section["tables"][0]["rows"]} == {"one", "two"}
 
 
+def test_what_is_named_and_not_there_is_refused_before_anything_is_done(hacked) -> None:
+    with pytest.raises(ConfigError, match="inspect.ensemble: no such path"):
+        inspect(hacked, InspectionConfig(ensemble=("gone",)))
+    assert not (hacked / "eval").exists()
+
+
 def test_models_that_are_wanted_and_gone_are_named(hacked) -> None:
     with pytest.raises(ConfigError, match="has no model"):
         inspect(hacked, InspectionConfig(models="yes"))

@@ -38,19 +38,41 @@ def test_gains_are_in_standard_deviations_of_the_references_scores(looks) -> Non
     assert curves["judge 2"].gains.tolist() == [[0, -1, -2], [0, -1, -2]]
 
 
-def test_the_section_and_the_alarm_say_that_gold_fell_while_the_proxy_rose(make_run, looks) -> None:
+def test_the_section_shows_every_look_and_the_best_one(make_run, looks) -> None:
     found = proxy_against_gold(RunFiles.read(make_run()), looks)
-    (alarm,) = found.alarms
-    # drops from look 10 to 20: 1.5 and 3.5, mean 2.5, standard error 1
-    assert alarm.kind == "past_peak"
-    assert alarm.measured == pytest.approx(2.5)
-    assert alarm.state == "alarm"
-    assert "iteration 20 stands 2.50 sd below iteration 10, while the proxy rose by 1.00 sd" in alarm.explanation
-    assert alarm.examples[0]["completion"] == "b at 20"
+    assert found.alarms[0].state == "not measured"  # two prompts are too few to tell a fall from luck
     section = found.sections[0].json()
     assert [row[:2] for row in section["tables"][0]["rows"]] == [[0, 0.0], [10, 1.0], [20, 4.0]]
     assert "best point measured is at KL 1.00" in section["text"]
     assert [series["name"] for series in section["charts"][0]["series"]] == [PROXY, HELD_OUT, GOLD, "judge 1", "judge 2"]
+
+
+def test_a_fall_of_gold_while_the_proxy_rises_rings(make_run, answer) -> None:
+    # sixteen prompts; from the second look to the third gold falls by 1.5 or 3.5, in every half of the prompts alike
+    values = {0: (0.0, 0.0, 0.0), 10: (1.0, 2.0, 2.0), 20: (2.0, 0.5, -1.5)}
+    looks = [
+        Look(
+            step=step,
+            kl=step / 10,
+            answers=[
+                answer(f"{i} at {step}", str(i), proxy=p + i % 2, gold=(soft if i // 2 % 2 else hard) + (1 if i % 4 < 2 else -1))
+                for i in range(16)
+            ],
+        )
+        for step, (p, soft, hard) in values.items()
+    ]
+    (alarm,) = proxy_against_gold(RunFiles.read(make_run()), looks).alarms
+    # each half: drops 1.5 and 3.5, four times each; sd sqrt(8/7), so that the error of the mean of both halves is 1/sqrt(14)
+    assert alarm.measured == pytest.approx(2.5 * math.sqrt(14))
+    assert alarm.state == "alarm"
+    assert "iteration 20 stands 2.50 sd below iteration 10, while the proxy rose by 2.00 sd" in alarm.explanation
+    assert alarm.examples[0]["completion"] == "0 at 20"
+
+
+def test_votes_that_belong_to_no_look_are_said_to_be_of_no_use(make_run, looks) -> None:
+    stray = Vote(prompt="a", model_a="x", model_b="y", win_a=1.0, completion_a="q", completion_b="r")
+    section = proxy_against_gold(RunFiles.read(make_run()), looks, votes=[stray]).sections[0]
+    assert "None of the 1 votes" in section.text
 
 
 def test_people_count_between_the_looks_answers_and_the_references(make_run, looks) -> None:
