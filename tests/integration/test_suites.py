@@ -149,7 +149,7 @@ def smollm2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.mark.slow  # 3 minutes on two idle cores
+@pytest.mark.slow  # 100 s of CPU time
 def test_smollm2_on_three_suites_of_100_items_in_the_documented_command(shared: Path, smollm2: Path, tmp_path: Path) -> None:
     words = f"evaluate smollm2={smollm2} --suite crows_pairs openbookqa squadv2 --suite-limit 100 --shots zero --data {shared / 'data'}"
     assert main([*words.split(), "--out", str(tmp_path / "eval")]) == 0
