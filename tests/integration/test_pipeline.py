@@ -53,7 +53,7 @@ sampling = { max_new_tokens = 6 }
 [stages.compare]
 kind = "evaluate"
 models = ["sft=@sft", "ppo=@ppo"]
-prompts = "prompts.jsonl"
+prompts = "held_out.jsonl"
 reward_model = "@rm"
 bootstrap_samples = 100
 sampling = { max_new_tokens = 6 }
@@ -71,6 +71,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     Path("tiny.toml").write_text(RECIPE)
     write_rows("demonstrations.jsonl", [{"prompt": f"say {n}", "completion": f"yes {n}"} for n in range(16)])
     write_rows("prompts.jsonl", [{"prompt": f"ask {n}"} for n in range(8)])
+    write_rows("held_out.jsonl", [{"prompt": f"tell {n}"} for n in range(8)])
     write_rows("rankings.jsonl", [{"prompt": f"ask {n}", "completions": ["good", "bad", "worse"], "ranks": [0, 1, 2]} for n in range(8)])
     return tmp_path
 
