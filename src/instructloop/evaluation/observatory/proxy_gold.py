@@ -28,6 +28,7 @@ PROXY, GOLD, PEOPLE, HELD_OUT = "proxy", "gold", "people", "held-out judges"
 _LEAST_FOR_A_LAW = 3
 _CURVE_POINTS = 40
 _SMALLEST_ERROR = 1e-6
+_START_NATS = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +159,9 @@ def told(kl: NDArray[np.float64], target: Curve, fits: Mapping[str, LawFit], *, 
     for name, fit in fits.items():
         if fit.peak is None:
             words.append(f"Gao et al.'s law on {name}: no peak, the fitted curve only rises.")
+            continue
+        if fit.peak.distance**2 < _START_NATS:
+            words.append(f"Gao et al.'s law on {name}: highest at the start, the fitted curve falls as soon as the policy moves.")
             continue
         where = "within the points" if fit.inside else "beyond the points it was fitted to, an extrapolation"
         words.append(f"Gao et al.'s law on {name}: peak at KL {fit.peak.distance**2:.2f}{_span(fit)}, {where}.")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from instructloop.evaluation.observatory.answers import Look
-from instructloop.evaluation.observatory.proxy_gold import GOLD, HELD_OUT, PEOPLE, PROXY, gain_curves, law_fits, proxy_against_gold
+from instructloop.evaluation.observatory.proxy_gold import GOLD, HELD_OUT, PEOPLE, PROXY, gain_curves, law_fits, proxy_against_gold, told
 from instructloop.evaluation.observatory.readings import RunFiles
 from instructloop.evaluation.votes import Vote
 from instructloop.stats import rl_gold
@@ -110,6 +110,20 @@ def test_a_law_on_the_points_before_the_highest_predicts_the_peak(answer) -> Non
     assert fits["all points"].inside
     assert not fits["points before the highest"].inside
     assert fits["points before the highest"].points == 7
+
+
+def test_a_curve_that_falls_from_the_start_is_told_as_such(answer) -> None:
+    kl = np.array([0.0, 0.5, 1.0, 2.0, 4.0])
+    falling = [
+        Look(
+            step=step,
+            kl=x,
+            answers=[answer("x", p, gold=b + rl_gold(math.sqrt(x), alpha=-0.15, beta=0.05)) for p, b in (("a", -1), ("b", 1))],
+        )
+        for step, x in enumerate(kl)
+    ]
+    (curve,) = gain_curves(falling)
+    assert "the fitted curve falls as soon as the policy moves" in told(kl, curve, law_fits(kl, curve))
 
 
 def test_a_run_that_nothing_watched_shows_its_metrics_and_says_what_to_give(make_run) -> None:
