@@ -9,6 +9,7 @@ import pytest
 from instructloop.cli.main import main
 from instructloop.core.errors import ConfigError, DataError
 from instructloop.evaluation.judging import read_answers
+from instructloop.runs import RunDir, parent
 from instructloop.testing.judge_endpoint import JudgeEndpoint, Reply, judge_endpoint, prefers
 from instructloop.testing.models import save_tiny, tiny_model
 from instructloop.testing.tokenizers import tiny_tokenizer
@@ -143,3 +144,22 @@ def test_completions_of_other_programs_are_numbered_by_prompt_and_draw(tmp_path:
     file.write_text('{"prompt": "x", "model": "a"}\n')
     with pytest.raises(DataError, match="completion: missing"):
         read_answers(file)
+
+
+def test_seen_prompts_stop_the_run_before_it_begins_and_stand_in_the_table_when_allowed(
+    completions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "demonstrations.jsonl"
+    data.write_text('{"prompt": "Question 3", "completion": "x"}\n')
+    with RunDir.open(tmp_path / "sft", stage="sft", config={}, parents=[parent("demonstrations", data)]) as run:
+        run.publish("model", lambda path: (path / "config.json").write_text("{}"))
+    given = ["--completions", str(completions), "--models", f"sft={run.path}", f"ppo={run.path}"]
+    out = tmp_path / "out"
+    with judge_endpoint(prefers("right")) as endpoint:
+        assert evaluate(endpoint, out, *given) == 2
+        assert "1 of 8 test prompts are not held out (1 trained on" in capsys.readouterr().err
+        assert endpoint.seen == []
+        assert not out.exists()
+        assert evaluate(endpoint, out, *given, "--allow-seen-prompts") == 0
+    assert (table(out)["seen_prompts"]["n"], table(out)["seen_prompts"]["by"][0]["use"]) == (1, "training")
+    assert "Not held out" in capsys.readouterr().out
