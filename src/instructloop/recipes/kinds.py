@@ -127,6 +127,7 @@ _ALL = (
         run_path=f"{_STAGES}:run_miniature_observe",
         inputs=("runs", "sft"),
     ),
+    Kind(name="inspect", config_path=f"{_STAGES}:InspectConfig", run_path=f"{_STAGES}:run_inspect", inputs=("runs",)),
     Kind(name="report", config_path=f"{_STAGES}:ReportConfig", run_path=f"{_STAGES}:run_report"),
 )
 KINDS = {kind.name: kind for kind in _ALL}

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from instructloop.config import to_json
+from instructloop.config.inspection import InspectionConfig
 from instructloop.config.shared import ComputeConfig, SamplingConfig, require
+from instructloop.core.files import read_json
 from instructloop.runs import RunDir, parent
 
 
@@ -146,6 +148,30 @@ def run_miniature_observe(cfg: MiniatureObserveConfig, out: Path, *, resume: boo
     parents = [*(parent(f"run:{name}", path) for name, path in cfg.runs.items()), parent("sft", cfg.sft)]
     with RunDir.open(out, stage="miniature.observe", config=to_json(cfg), parents=parents, resume=resume) as run:
         observe(cfg, run)
+    return run.path
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectConfig:
+    """What ``instructloop inspect`` would say about runs of the pipeline, kept beside them."""
+
+    runs: dict[str, str] = field(default_factory=dict)
+    """Name to run directory: PPO runs or reward models."""
+    settings: InspectionConfig = field(default_factory=InspectionConfig)
+    """What they are examined with; runs that are examined together are each other's frontier."""
+
+
+def run_inspect(cfg: InspectConfig, out: Path, *, resume: bool = False) -> Path:
+    """Write ``eval/observatory_<name>.json`` for every run into the run directory; ConfigError if no runs are named."""
+    require(bool(cfg.runs), "inspect needs runs", hint="in a recipe: runs = { ppo = '@ppo' }")
+    from instructloop.evaluation.observatory.inspection import FOLDER, inspect_among
+
+    parents = [parent(f"run:{name}", path) for name, path in cfg.runs.items()]
+    with RunDir.open(out, stage="inspect", config=to_json(cfg), parents=parents, resume=resume) as run:
+        for name, place in cfg.runs.items():
+            document = run.path / FOLDER / f"{name}.json"
+            inspect_among(Path(place), [Path(other) for other in cfg.runs.values()], cfg.settings, document)
+            run.evaluation(f"observatory_{name}", read_json(document))
     return run.path
 
 

@@ -40,7 +40,9 @@ def bleu(texts: Sequence[str], references: Sequence[str | Sequence[str]]) -> Mar
     alternatives, metric, single = _alternatives(texts, references), _metric(), _metric(effective_order=True)
     most = max(len(options) for options in alternatives)
     # sacrebleu wants one stream per reference; None fills up where an item has fewer
-    streams: list[list[str | None]] = [[options[place] if place < len(options) else None for options in alternatives] for place in range(most)]
+    streams: list[list[str | None]] = [
+        [options[place] if place < len(options) else None for options in alternatives] for place in range(most)
+    ]
     score = metric.corpus_score(list(texts), streams).score
     per_item = tuple(single.sentence_score(text, options).score for text, options in zip(texts, alternatives, strict=True))
     return Marked(float(score), str(metric.get_signature()), per_item)

@@ -65,12 +65,14 @@ def inspect(where: str | Path, cfg: InspectionConfig | None = None, *, out: str 
     settings = cfg or InspectionConfig()
     _refuse_missing(settings)
     runs = stages_of(Path(where))
-    files = []
-    for place in runs:
-        others = settings.others or tuple(str(other) for other in runs if other != place and _stage(other) == _stage(place) == "ppo")
-        file = Path(out) if out and len(runs) == 1 else place / "eval" / FILE
-        files.append(inspect_run(RunFiles.read(place), replace(settings, others=others), file))
-    return files
+    file = Path(out) if out and len(runs) == 1 else None
+    return [inspect_among(place, runs, settings, file or place / "eval" / FILE) for place in runs]
+
+
+def inspect_among(place: Path, runs: Sequence[Path], cfg: InspectionConfig, file: Path) -> Path:
+    """Examine one of several runs; the other PPO runs are the frontier of a PPO run, unless the settings name others."""
+    others = cfg.others or tuple(str(other) for other in runs if other != place and _stage(other) == _stage(place) == "ppo")
+    return inspect_run(RunFiles.read(place), replace(cfg, others=others), file)
 
 
 def _refuse_missing(cfg: InspectionConfig) -> None:
