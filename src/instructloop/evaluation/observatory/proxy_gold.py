@@ -29,6 +29,8 @@ _LEAST_FOR_A_LAW = 3
 _CURVE_POINTS = 40
 _SMALLEST_ERROR = 1e-6
 _START_NATS = 0.01
+_FAR = 10.0
+"""A fitted peak beyond this multiple of the largest KL measured says nothing but that none is near."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,11 @@ def told(kl: NDArray[np.float64], target: Curve, fits: Mapping[str, LawFit], *, 
             continue
         if fit.peak.distance**2 < _START_NATS:
             words.append(f"Gao et al.'s law on {name}: highest at the start, the fitted curve falls as soon as the policy moves.")
+            continue
+        if fit.peak.distance**2 > _FAR * float(kl.max()):
+            words.append(
+                f"Gao et al.'s law on {name}: no peak near; the fitted curve still rises at {_FAR:g} times the largest KL measured."
+            )
             continue
         where = "within the points" if fit.inside else "beyond the points it was fitted to, an extrapolation"
         words.append(f"Gao et al.'s law on {name}: peak at KL {fit.peak.distance**2:.2f}{_span(fit)}, {where}.")
